@@ -1,0 +1,4 @@
+"""Generative models built from cells."""
+
+from edgernn.models.recurrent_lm import RecurrentLM as RecurrentLM
+from edgernn.models.recurrent_lm import RecurrentLMStep as RecurrentLMStep

@@ -1,0 +1,105 @@
+"""Export: from a StepModule to one self-describing ONNX file, checked before it is written."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import onnx
+import onnx_ir as ir
+import torch
+
+from edgernn_export.graph import OPSET, to_graph
+from edgernn_export.identity import weights_sha256
+from edgernn_export.metadata import weight_bytes, write_spec
+from edgernn_export.parity import largest_difference, random_inputs
+from edgernn_export.passes import optimize
+from edgernn_export.step import StepModule, as_module
+from edgernn_export.torch_engine import TorchEngine
+from edgernn_runtime import __version__
+from edgernn_runtime.engines.ort import OrtEngine
+from edgernn_runtime.errors import ExportError, ParityError
+from edgernn_runtime.files import check_target, write_bytes
+from edgernn_runtime.spec import Parity, Producer, Spec
+
+TOLERANCE: Final = 1e-4
+PARITY_STEPS: Final = 256
+
+_PARITY_SEED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export wrote.
+
+    Attributes:
+        path: The file.
+        bytes: Its size.
+        spec: The Spec in it, parity figures included.
+        passes: The graph passes that changed something.
+    """
+
+    path: Path
+    bytes: int
+    spec: Spec
+    passes: tuple[str, ...]
+
+
+def export(
+    step: StepModule, path: str | Path, *, overwrite: bool = False, tolerance: float = TOLERANCE
+) -> ExportReport:
+    """Write a step module as one `.onnx` file, if it computes what the module computes.
+
+    Both run 256 steps from their initial state on the same random inputs, at batch 1 and, where the
+    batch is dynamic, 3.
+
+    Args:
+        step: The module.
+        path: The file to write.
+        overwrite: Whether an existing file may be replaced.
+        tolerance: The largest absolute difference that is allowed in any output.
+
+    Raises:
+        ExportError: If torch cannot export the module, or the graph is no valid ONNX.
+        ParityError: If module and graph differ by more than the tolerance; nothing is written.
+        OutputError: If the file cannot be written; OutputExistsError if it exists.
+    """
+    target = Path(path)
+    check_target(target, overwrite=overwrite)
+    graph = to_graph(step)
+    passes = optimize(graph)
+    model = ir.to_proto(graph)
+    spec = replace(
+        step.spec,
+        producer=Producer(edgernn=__version__, torch=torch.__version__, opset=OPSET),
+        source_sha256=weights_sha256(as_module(step)),
+        weight_bytes=weight_bytes(model),
+    )
+    write_spec(model, spec)
+    _check(model)
+    spec = replace(spec, parity=_parity(step, model, tolerance))
+    write_spec(model, spec)
+    content = model.SerializeToString()
+    write_bytes(target, content, overwrite=overwrite)
+    return ExportReport(target, len(content), spec, passes)
+
+
+def _check(model: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the exported graph is not valid ONNX: {str(error).splitlines()[0]}") from error
+
+
+def _parity(step: StepModule, model: onnx.ModelProto, tolerance: float) -> Parity:
+    source, candidate = TorchEngine(step), OrtEngine(model.SerializeToString())
+    worst = 0.0
+    for batch in (1, 3) if step.spec.batch == "dynamic" else (1,):
+        inputs = random_inputs(step.spec, steps=PARITY_STEPS, batch=batch, seed=_PARITY_SEED)
+        found = largest_difference(source, candidate, inputs)
+        if not found.max_abs <= tolerance:
+            raise ParityError(
+                f"the step model differs from its source by {found.max_abs:.2e} in {found.output} at step "
+                f"{found.step} of batch {batch}, more than {tolerance:.0e}; nothing was written"
+            )
+        worst = max(worst, found.max_abs)
+    return Parity(steps=PARITY_STEPS, max_abs=worst)

@@ -1,0 +1,80 @@
+"""From a StepModule to the ONNX graph of one step."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Final
+
+import onnx_ir as ir
+import torch
+from torch.export import Dim
+
+from edgernn_export.step import StepModule, as_module
+from edgernn_runtime.errors import ExportError
+from edgernn_runtime.spec import BATCH, StateSpec, TensorSpec
+
+OPSET: Final = 20
+
+_EXAMPLE_BATCH: Final = 2
+_EXPORTER_LOGGERS: Final = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+
+
+def to_graph(step: StepModule) -> ir.Model:
+    """Return the ONNX graph of one step, as torch exports it, with the Spec's names.
+
+    Time is not in the graph; the batch is dynamic unless the Spec says 1.
+
+    Raises:
+        ExportError: If torch cannot export the module.
+    """
+    spec = step.spec
+    module = as_module(step).eval()
+    dynamic = spec.batch == "dynamic"
+    batch = _EXAMPLE_BATCH if dynamic else 1
+    tensors: list[TensorSpec | StateSpec] = [*spec.inputs, *spec.states]
+    example = tuple(torch.zeros(each.sized(batch), dtype=getattr(torch, each.dtype)) for each in tensors)
+    axes: dict[int, object] = {0: Dim(BATCH, min=1, max=65536)}
+    shapes = _like_signature(module, tuple(axes for _ in tensors))
+    try:
+        with quiet_exporter():
+            program = torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                dynamic_shapes=shapes if dynamic else None,
+                input_names=[*(each.name for each in spec.inputs), *(state.input for state in spec.states)],
+                output_names=[*(each.name for each in spec.outputs), *(state.output for state in spec.states)],
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(f"torch could not export {type(module).__name__}: {reason}") from error
+    if program is None:
+        raise ExportError(f"torch returned no program for {type(module).__name__}")
+    return program.model
+
+
+def _like_signature(module: torch.nn.Module, flat: tuple[dict[int, object], ...]) -> tuple[object, ...]:
+    """Return one entry per tensor, those that `forward` takes through `*names` as one tuple."""
+    code = module.forward.__code__
+    positional = code.co_argcount - 1
+    takes_rest = bool(code.co_flags & 0x04)
+    return (*flat[:positional], flat[positional:]) if takes_rest else flat
+
+
+@contextlib.contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's progress and warnings off the terminal; its errors come as exceptions."""
+    levels = {name: logging.getLogger(name).level for name in _EXPORTER_LOGGERS}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,70 @@
+"""A Spec in an ONNX model: writing it, reading it, and the figures that follow from the graph."""
+
+from pathlib import Path
+from typing import Final
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from edgernn_export.identity import model_id
+from edgernn_runtime.errors import ModelFileError, SpecError
+from edgernn_runtime.spec import Spec
+from edgernn_runtime.spec_json import MODEL_ID_KEY, SPEC_KEY, spec_from_metadata, spec_to_json
+
+_PRODUCER: Final = "edgernn"
+
+
+def write_spec(model: onnx.ModelProto, spec: Spec) -> None:
+    """Put a Spec, and the model id that follows from it and the weights, into the model's metadata."""
+    entries = {SPEC_KEY: spec_to_json(spec), MODEL_ID_KEY: model_id(spec, model)}
+    kept = [entry for entry in model.metadata_props if entry.key not in entries]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    for key, value in entries.items():
+        model.metadata_props.add(key=key, value=value)
+    model.producer_name = _PRODUCER
+    model.producer_version = spec.producer.edgernn
+
+
+def read_spec(model: onnx.ModelProto) -> tuple[Spec, str]:
+    """Return the Spec and the model id in a model's metadata.
+
+    Raises:
+        SpecError: If either is missing or malformed, or the id is not that of these weights.
+    """
+    spec, stored = spec_from_metadata({entry.key: entry.value for entry in model.metadata_props})
+    if model_id(spec, model) != stored:
+        raise SpecError("the weights or the Spec were changed after the export: the model id does not match them")
+    return spec, stored
+
+
+def read_model(path: Path) -> tuple[onnx.ModelProto, Spec]:
+    """Return a model file and its Spec, checked: the model id must be that of Spec and weights.
+
+    Raises:
+        ModelFileError: If the file is missing or no ONNX model.
+        SpecError: If it has no valid Spec, or was changed after the export.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise ModelFileError(f"{path} could not be read: {error.strerror or error}") from error
+    except (DecodeError, ValueError) as error:
+        raise ModelFileError(f"{path} is no ONNX model: {error}") from error
+    try:
+        return model, read_spec(model)[0]
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
+
+
+def weight_bytes(model: onnx.ModelProto) -> int:
+    """Return the bytes of weights that one step reads at batch 1: of a looked-up table, one row."""
+    tables = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
+    return sum(
+        _bytes(tensor) // tensor.dims[0] if tensor.name in tables else _bytes(tensor)
+        for tensor in model.graph.initializer
+    )
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    return int(onnx.numpy_helper.to_array(tensor).nbytes)

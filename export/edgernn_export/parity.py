@@ -1,0 +1,66 @@
+"""Parity: two engines fed the same inputs, compared output by output and state by state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgernn_runtime.engine import Array, Engine
+from edgernn_runtime.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two engines are apart at most, and where.
+
+    Attributes:
+        max_abs: The largest absolute difference in any output.
+        step: The step at which it occurred.
+        output: The output in which it occurred.
+    """
+
+    max_abs: float
+    step: int
+    output: str
+
+
+def random_inputs(spec: Spec, *, steps: int, batch: int, seed: int) -> list[dict[str, Array]]:
+    """Return inputs for `steps` steps: uniform tokens, standard normal frames, noise in [0, 1)."""
+    rng = np.random.default_rng(seed)
+    return [{each.name: _random(spec, each.name, batch, rng) for each in spec.inputs} for _ in range(steps)]
+
+
+def largest_difference(left: Engine, right: Engine, inputs: Sequence[dict[str, Array]]) -> Difference:
+    """Return the largest difference between two engines along one stream.
+
+    Each engine keeps its own state, from the initial one on; both are fed `inputs`, one dict a step,
+    arrays `[batch, ...]` by input name.
+    """
+    batch = len(next(iter(inputs[0].values())))
+    first, second = left.executor(batch), right.executor(batch)
+    worst = Difference(0.0, 0, left.spec.outputs[0].name)
+    for step, values in enumerate(inputs):
+        for executor in (first, second):
+            for name, array in values.items():
+                executor.inputs[name][...] = array
+            executor.run()
+        for name, output in first.outputs.items():
+            distance = max_abs(output, second.outputs[name])
+            if not distance <= worst.max_abs:
+                worst = Difference(distance, step, name)
+    return worst
+
+
+def max_abs(left: Array, right: Array) -> float:
+    """Return the largest absolute difference of two arrays of one shape; NaN if either holds NaN."""
+    return float(np.abs(left.astype(np.float64) - right.astype(np.float64)).max(initial=0.0))
+
+
+def _random(spec: Spec, name: str, batch: int, rng: np.random.Generator) -> Array:
+    tensor = spec.input(name)
+    shape = tensor.sized(batch)
+    if tensor.role == "token":
+        return rng.integers(0, spec.vocabulary or 1, shape, dtype=np.int64).astype(tensor.dtype)
+    if tensor.role == "noise":
+        return rng.random(shape).astype(tensor.dtype)
+    return rng.standard_normal(shape).astype(tensor.dtype)

@@ -1,0 +1,22 @@
+"""edgernn's runtime: load a step model, keep its state, stream tokens or frames.
+
+It needs numpy and onnxruntime, and nothing else.
+"""
+
+from edgernn_runtime.codec import ByteCodec as ByteCodec
+from edgernn_runtime.codec import CharacterCodec as CharacterCodec
+from edgernn_runtime.codec import Codec as Codec
+from edgernn_runtime.engine import Engine as Engine
+from edgernn_runtime.engine import Executor as Executor
+from edgernn_runtime.engine import Placement as Placement
+from edgernn_runtime.errors import EdgeRNNError as EdgeRNNError
+from edgernn_runtime.model import Model as Model
+from edgernn_runtime.model import load as load
+from edgernn_runtime.noise import uniforms as uniforms
+from edgernn_runtime.sampling import GREEDY as GREEDY
+from edgernn_runtime.sampling import Sampler as Sampler
+from edgernn_runtime.spec import Spec as Spec
+from edgernn_runtime.state import State as State
+from edgernn_runtime.stream import Stream as Stream
+
+__version__ = "0.1.0"

@@ -1,0 +1,84 @@
+"""Engine and Executor: the seam between a stream and whatever computes its step.
+
+A stream knows only these two protocols, so another engine (compiled native code, a reference in torch)
+is one more file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgernn_runtime.spec import Spec
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where one node of the graph runs.
+
+    Attributes:
+        node: The node's name.
+        operator: Its operator type.
+        provider: The full name of the execution provider.
+    """
+
+    node: str
+    operator: str
+    provider: str
+
+
+class Executor(Protocol):
+    """Buffers for one batch of streams, and the step that reads and writes them. Mutable; one thread."""
+
+    @property
+    def batch(self) -> int:
+        """The number of rows."""
+
+    @property
+    def inputs(self) -> Mapping[str, Array]:
+        """Host arrays `[batch, ...]` that `run` reads, by input name."""
+
+    @property
+    def outputs(self) -> Mapping[str, Array]:
+        """Host arrays `[batch, ...]` that `run` overwrites, by output name."""
+
+    def run(self) -> None:
+        """Compute one step and advance the state; `EngineError` if the engine fails."""
+
+    def read_state(self) -> tuple[Array, ...]:
+        """Return copies of the current states `[batch, ...]`, in the order of the Spec."""
+
+    def write_state(self, arrays: Sequence[Array]) -> None:
+        """Replace the current states by copies of `arrays`."""
+
+    def reset_row(self, row: int) -> None:
+        """Put one row back to its initial state."""
+
+    def move_row(self, source: int, target: int) -> None:
+        """Copy the state of row `source` over row `target`."""
+
+
+class Engine(Protocol):
+    """A model opened for computing: immutable, shared by threads."""
+
+    @property
+    def spec(self) -> Spec:
+        """The model's Spec."""
+
+    @property
+    def model_id(self) -> str:
+        """The model's id."""
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Full names of the execution providers in use, in order of preference."""
+
+    def executor(self, batch: int) -> Executor:
+        """Return a new executor for `batch` rows, at the initial state."""
+
+    def placement(self) -> tuple[Placement, ...]:
+        """Return where each node of the optimised graph runs."""

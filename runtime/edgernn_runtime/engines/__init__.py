@@ -1,0 +1,1 @@
+"""Engines: one file for each thing that can compute a step."""

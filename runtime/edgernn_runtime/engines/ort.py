@@ -1,0 +1,283 @@
+"""The onnxruntime engine: the default, and the reference for every other.
+
+This is the only file that makes an ONNX Runtime session, and the only one that needs `Any`: ONNX
+Runtime ships no types. A step runs one of two prebuilt bindings. They share the buffers of inputs and
+outputs and differ in which set of state buffers is read and which is written, so no state is copied
+and none is read after it was overwritten.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from edgernn_runtime.engine import Array, Executor, Placement
+from edgernn_runtime.errors import EngineError, ModelFileError, ProviderError, SpecError
+from edgernn_runtime.providers import CPU, Provider, short_name
+from edgernn_runtime.spec import BATCH, Axis, Dtype, Spec, StateSpec
+from edgernn_runtime.spec_json import spec_from_metadata
+
+_LOAD_ERRORS: Final = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.RuntimeException,
+    ort_errors.NotImplemented,
+    RuntimeError,
+    ValueError,
+)
+
+_ORT_TYPES: Final[Mapping[str, Dtype]] = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+
+_DEVICE_MEMORY: Final[Mapping[str, str]] = {
+    "CUDAExecutionProvider": "cuda",
+    "TensorrtExecutionProvider": "cuda",
+    "NvTensorRTRTXExecutionProvider": "cuda",
+    "DmlExecutionProvider": "dml",
+    "CANNExecutionProvider": "cann",
+    "WebGpuExecutionProvider": "webgpu",
+}
+"""Memory that a provider keeps its tensors in; providers not named here use the host's."""
+
+
+class OrtEngine:
+    """A model opened in ONNX Runtime."""
+
+    def __init__(
+        self,
+        source: Path | bytes,
+        providers: Sequence[Provider] = (CPU,),
+        *,
+        threads: int = 1,
+        spinning: bool = False,
+        strict: bool = False,
+    ) -> None:
+        """Open a model.
+
+        Args:
+            source: The `.onnx` file, or its content.
+            providers: Execution providers in order of preference, as `providers.resolve` returns them.
+            threads: Threads inside one operator.
+            spinning: Whether idle threads keep a core busy while they wait for the next step.
+            strict: Whether it is an error if a node runs on a provider other than the first.
+
+        Raises:
+            ModelFileError: If the file is missing, damaged, or no ONNX model.
+            SpecError: If it has no Spec, or one that disagrees with its graph.
+            ProviderError: If a provider could not start, or nodes fell back and `strict` is set.
+        """
+        name = str(source) if isinstance(source, Path) else "the model"
+        self._session = _session(source, name, providers, threads=threads, spinning=spinning)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self._spec, self._model_id = spec_from_metadata(metadata)
+            _check_graph(self._spec, self._session)
+        except SpecError as error:
+            raise SpecError(f"{name}: {error}") from error
+        self._check_providers(providers, strict=strict)
+
+    @property
+    def spec(self) -> Spec:
+        """The model's Spec."""
+        return self._spec
+
+    @property
+    def model_id(self) -> str:
+        """The model's id."""
+        return self._model_id
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Full names of the execution providers in use, in order of preference."""
+        return tuple(self._session.get_providers())
+
+    def executor(self, batch: int) -> Executor:
+        """Return a new executor for `batch` rows, at the initial state."""
+        memory = _DEVICE_MEMORY.get(self.providers[0], "cpu")
+        return OrtExecutor(self._session, self._spec, batch, memory=memory)
+
+    def placement(self) -> tuple[Placement, ...]:
+        """Return where each node of the optimised graph runs."""
+        return tuple(
+            Placement(node.name, node.op_type, subgraph.ep_name)
+            for subgraph in self._session.get_provider_graph_assignment_info()
+            for node in subgraph.get_nodes()
+        )
+
+    def _check_providers(self, providers: Sequence[Provider], *, strict: bool) -> None:
+        missing = [provider.name for provider in providers if provider.name not in self.providers]
+        if missing:
+            raise ProviderError(
+                f"{', '.join(map(short_name, missing))} could not start, and ONNX Runtime went on with "
+                f"{', '.join(map(short_name, self.providers))}; its libraries or its device are missing"
+            )
+        fallen = [node for node in self.placement() if node.provider != providers[0].name]
+        if strict and fallen:
+            shown = ", ".join(f"{node.operator} on {short_name(node.provider)}" for node in fallen[:8])
+            raise ProviderError(
+                f"{len(fallen)} nodes do not run on {short_name(providers[0].name)}: {shown}; "
+                "load without strict to allow that"
+            )
+
+
+class OrtExecutor:
+    """Buffers for one batch of streams: inputs and outputs on the host, states in the provider's memory."""
+
+    def __init__(self, session: Any, spec: Spec, batch: int, *, memory: str) -> None:
+        """Allocate the buffers and build both bindings.
+
+        Args:
+            session: The ONNX Runtime session.
+            spec: The model's Spec.
+            batch: The number of rows.
+            memory: Where states live, a device type of ONNX Runtime: cpu, cuda, dml, ...
+        """
+        self._spec = spec
+        self._batch = batch
+        self._current = 0
+        self._options = onnxruntime.RunOptions()
+        self._compute: Callable[[Any, Any], None] = session._sess.run_with_iobinding  # noqa: SLF001, the public wrapper costs 0.7 us a call
+        self._inputs: dict[str, Array] = {each.name: np.zeros(each.sized(batch), each.dtype) for each in spec.inputs}
+        self._outputs: dict[str, Array] = {each.name: np.zeros(each.sized(batch), each.dtype) for each in spec.outputs}
+        values = {name: _ort_value(array, memory) for name, array in self._inputs.items()}
+        self._uploads = [] if memory == "cpu" else [(values[name], array) for name, array in self._inputs.items()]
+        self._states = tuple(
+            [_ort_value(state.initial_array(batch), memory) for state in spec.states] for _ in range(2)
+        )
+        self._bindings: list[Any] = []
+        for source, target in ((0, 1), (1, 0)):
+            binding = session.io_binding()
+            for name, value in values.items():
+                binding.bind_ortvalue_input(name, value)
+            for name, array in self._outputs.items():
+                binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+            for state, read, written in zip(spec.states, self._states[source], self._states[target], strict=True):
+                binding.bind_ortvalue_input(state.input, read)
+                binding.bind_ortvalue_output(state.output, written)
+            self._bindings.append(binding._iobinding)  # noqa: SLF001, what the public wrapper unwraps
+
+    @property
+    def batch(self) -> int:
+        """The number of rows."""
+        return self._batch
+
+    @property
+    def inputs(self) -> Mapping[str, Array]:
+        """Host arrays that `run` reads, by input name."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, Array]:
+        """Host arrays that `run` overwrites, by output name."""
+        return self._outputs
+
+    def run(self) -> None:
+        """Compute one step and advance the state.
+
+        Raises:
+            EngineError: If ONNX Runtime fails; the state is then unchanged.
+        """
+        current = self._current
+        try:
+            for value, array in self._uploads:
+                value.update_inplace(array)
+            self._compute(self._bindings[current], self._options)
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime failed in a step: {error}") from error
+        self._current = 1 - current
+
+    def read_state(self) -> tuple[Array, ...]:
+        """Return host copies of the current states."""
+        return tuple(np.array(value.numpy()) for value in self._states[self._current])
+
+    def write_state(self, arrays: Sequence[Array]) -> None:
+        """Replace the current states by copies of `arrays`."""
+        for value, array in zip(self._states[self._current], arrays, strict=True):
+            value.update_inplace(np.ascontiguousarray(array))
+
+    def reset_row(self, row: int) -> None:
+        """Put one row back to its initial state."""
+        arrays = self.read_state()
+        for state, array in zip(self._spec.states, arrays, strict=True):
+            array[row] = state.initial_array(1)[0]
+        self.write_state(arrays)
+
+    def move_row(self, source: int, target: int) -> None:
+        """Copy the state of row `source` over row `target`."""
+        arrays = self.read_state()
+        for array in arrays:
+            array[target] = array[source]
+        self.write_state(arrays)
+
+
+def _ort_value(array: Array, memory: str) -> Any:
+    """Return an OrtValue with the content of `array`; in host memory it is the array itself."""
+    if memory == "cpu":
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype.type, memory)
+    value.update_inplace(array)
+    return value
+
+
+def _session(source: Path | bytes, name: str, providers: Sequence[Provider], *, threads: int, spinning: bool) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    wanted: list[str | tuple[str, dict[str, str]]] = [(each.name, dict(each.options)) for each in providers]
+    try:
+        model = source if isinstance(source, bytes) else str(source)
+        return onnxruntime.InferenceSession(model, options, providers=wanted)
+    except _LOAD_ERRORS as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelFileError(f"{name} could not be loaded by ONNX Runtime: {reason}") from error
+
+
+def _check_graph(spec: Spec, session: Any) -> None:
+    """Raise a SpecError that names the first tensor in which Spec and graph differ."""
+    inputs = [*((each.name, each.dtype, each.shape) for each in spec.inputs), *map(_read_side, spec.states)]
+    outputs = [*((each.name, each.dtype, each.shape) for each in spec.outputs), *map(_written_side, spec.states)]
+    for kind, wanted, found in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
+        graph = {each.name: (_ORT_TYPES.get(each.type, each.type), each.shape) for each in found}
+        for name, dtype, shape in wanted:
+            if name not in graph:
+                raise SpecError(f"the Spec names the {kind} {name}, which the graph does not have")
+            graph_dtype, graph_shape = graph.pop(name)
+            if graph_dtype != dtype or not _same_shape(shape, graph_shape):
+                raise SpecError(
+                    f"the Spec says {name} is {dtype}{list(shape)}, but the graph's is {graph_dtype}{graph_shape}"
+                )
+        if graph:
+            raise SpecError(f"the graph has the {kind} {min(graph)}, which the Spec does not name")
+
+
+def _read_side(state: StateSpec) -> tuple[str, Dtype, tuple[Axis, ...]]:
+    return state.input, state.dtype, state.shape
+
+
+def _written_side(state: StateSpec) -> tuple[str, Dtype, tuple[Axis, ...]]:
+    return state.output, state.dtype, state.shape
+
+
+def _same_shape(wanted: Sequence[Axis], found: Sequence[Axis | None]) -> bool:
+    """Whether the shapes agree; a dynamic axis of the graph may have any name, and only the batch is one."""
+    if len(wanted) != len(found):
+        return False
+    pairs = zip(wanted, found, strict=True)
+    return all(not isinstance(there, int) if here == BATCH else here == there for here, there in pairs)

@@ -1,0 +1,93 @@
+"""Every error that edgernn raises on purpose, in one tree.
+
+```
+EdgeRNNError
+|-- ModelFileError (OSError)           a model file cannot be read, or is no ONNX model
+|   `-- SpecError (ValueError)         its Spec is missing, newer than this code, or not its graph's
+|-- InputError (ValueError)            a token, frame, prompt or setting that a model cannot take
+|-- StateError (ValueError)            a state of another model, shape or dtype
+|-- ProviderError (RuntimeError)       an execution provider is unknown, missing or only partly used
+|-- EngineError (RuntimeError)         the engine failed while it computed a step
+|-- OutputError (OSError)              a result could not be written
+|   `-- OutputExistsError (FileExistsError)   the target exists and may not be replaced
+|-- DataError (ValueError)             training or validation data that cannot be used
+|-- RunError (OSError)                 a run folder is missing, broken or of another kind
+|-- TrainingError (RuntimeError)       training cannot go on: NaN or infinite loss or gradients
+|-- ExportError (RuntimeError)         a module cannot become a step model
+|   `-- ParityError                    the step model does not compute what its source computes
+|-- QuantizationError (RuntimeError)   nothing was quantized, or the model cannot be
+|-- MissingExtraError (ImportError)    an optional part of edgernn is not installed
+`-- GateError                          it ran, and a limit that the caller set was exceeded
+```
+
+Each is also the built-in error that a caller would expect, so `except OSError` around a load works
+without knowing this module.
+"""
+
+
+class EdgeRNNError(Exception):
+    """The base of every error raised on purpose."""
+
+
+class ModelFileError(EdgeRNNError, OSError):
+    """A model file cannot be read, or is no ONNX model."""
+
+
+class SpecError(ModelFileError, ValueError):
+    """A Spec is missing, malformed, newer than this code, or disagrees with its graph."""
+
+
+class InputError(EdgeRNNError, ValueError):
+    """A token, frame, prompt or setting that the model cannot take."""
+
+
+class StateError(EdgeRNNError, ValueError):
+    """A state that belongs to another model, or has another shape or dtype."""
+
+
+class ProviderError(EdgeRNNError, RuntimeError):
+    """An execution provider is unknown, missing, or did not take every node it was asked to."""
+
+
+class EngineError(EdgeRNNError, RuntimeError):
+    """The engine failed while it computed a step."""
+
+
+class OutputError(EdgeRNNError, OSError):
+    """A result could not be written: the disk is full, read-only, or the folder is missing."""
+
+
+class OutputExistsError(OutputError, FileExistsError):
+    """The target exists and the caller did not allow replacing it."""
+
+
+class DataError(EdgeRNNError, ValueError):
+    """Training or validation data that cannot be used."""
+
+
+class RunError(EdgeRNNError, OSError):
+    """A run folder is missing, broken, or does not fit what was asked of it."""
+
+
+class TrainingError(EdgeRNNError, RuntimeError):
+    """Training cannot go on, because a loss or a gradient is NaN or infinite."""
+
+
+class ExportError(EdgeRNNError, RuntimeError):
+    """A module cannot become a step model."""
+
+
+class ParityError(ExportError):
+    """A step model does not compute what its source computes."""
+
+
+class QuantizationError(EdgeRNNError, RuntimeError):
+    """Nothing was quantized, or the model cannot be quantized."""
+
+
+class MissingExtraError(EdgeRNNError, ImportError):
+    """An optional part of edgernn is needed and not installed."""
+
+
+class GateError(EdgeRNNError):
+    """A limit that the caller set was exceeded."""

@@ -1,0 +1,67 @@
+"""Writing files whole or not at all."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from edgernn_runtime.errors import OutputError, OutputExistsError
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Check that `path` may be written, before any work is spent on its content.
+
+    Args:
+        path: The file to be written.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        OutputExistsError: If the file exists and `overwrite` is false.
+        OutputError: If its folder does not exist, or `path` is a folder.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file inside it")
+    if not overwrite and path.exists():
+        raise OutputExistsError(f"{path} exists; choose another name or allow replacing it (--force)")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"the folder {path.absolute().parent} does not exist; create it first")
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], None], *, overwrite: bool) -> None:
+    """Write `path` through a temporary neighbour that is renamed into place.
+
+    A reader sees the old content or the new, never half of it, also when the power fails.
+
+    Args:
+        path: The file to write.
+        write: Called with the open temporary file.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        OutputExistsError: If the file exists and `overwrite` is false.
+        OutputError: If the file cannot be written; nothing is left behind.
+    """
+    check_target(path, overwrite=overwrite)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes, *, overwrite: bool) -> None:
+    """Write `content` to `path`, whole or not at all; arguments and errors as in `write_file`."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(content)
+
+    write_file(path, write, overwrite=overwrite)

@@ -1,0 +1,111 @@
+"""Model: a loaded, immutable step model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgernn_runtime.engine import Engine, Executor, Placement
+from edgernn_runtime.engines.ort import OrtEngine
+from edgernn_runtime.errors import InputError, ModelFileError
+from edgernn_runtime.noise import SEED_LIMIT
+from edgernn_runtime.providers import ProviderRequest, resolve
+from edgernn_runtime.sampling import GREEDY, Sampler
+from edgernn_runtime.spec import Spec
+from edgernn_runtime.state import State
+from edgernn_runtime.stream import Stream
+
+
+def load(
+    path: str | Path,
+    *,
+    providers: Sequence[ProviderRequest] = ("cpu",),
+    threads: int = 1,
+    spinning: bool = False,
+    strict: bool = False,
+) -> "Model":
+    """Return the step model in a file.
+
+    Args:
+        path: A `.onnx` file that edgernn exported.
+        providers: Execution providers in order of preference: short names (`cpu`, `cuda`, `tensorrt`,
+            `openvino`, `coreml`, `directml`, `qnn`, `webgpu`, ...), full names, or pairs of a name
+            and the provider's options. Each one named must be there.
+        threads: Threads inside one operator; one is fastest for most step models.
+        spinning: Whether idle threads keep a core busy while they wait for the next step.
+        strict: Whether it is an error if a node runs on a provider other than the first.
+
+    Raises:
+        ModelFileError: If the file is missing, damaged, or no ONNX model.
+        SpecError: If it has no Spec, a newer one, or one that disagrees with its graph.
+        ProviderError: If a provider is unknown, missing or could not start, or nodes fell back to
+            another one and `strict` is set.
+        InputError: If `threads` is not positive.
+    """
+    if threads < 1:
+        raise InputError(f"threads must be positive, got {threads}")
+    file = Path(path)
+    if not file.is_file():
+        reason = "is a folder, not a model file" if file.is_dir() else "does not exist"
+        raise ModelFileError(f"{file} {reason}")
+    return Model(OrtEngine(file, resolve(providers), threads=threads, spinning=spinning, strict=strict))
+
+
+class Model:
+    """A loaded step model: immutable, shared by threads. `load` makes one from a file."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: Engine) -> None:
+        """Wrap an engine that has opened a model."""
+        self._engine = engine
+
+    @property
+    def spec(self) -> Spec:
+        """What the model file says of itself."""
+        return self._engine.spec
+
+    @property
+    def model_id(self) -> str:
+        """The SHA-256 of the Spec and the weights, in hexadecimal."""
+        return self._engine.model_id
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Full names of the execution providers in use, in order of preference."""
+        return self._engine.providers
+
+    def placement(self) -> tuple[Placement, ...]:
+        """Return where each node of the optimised graph runs."""
+        return self._engine.placement()
+
+    def executor(self, batch: int = 1) -> Executor:
+        """Return a new executor for `batch` rows, at the initial state.
+
+        Raises:
+            InputError: If `batch` is not positive, or the graph takes one row only.
+        """
+        if batch < 1 or (batch > 1 and self.spec.batch == 1):
+            raise InputError(f"batch must be {'1' if self.spec.batch == 1 else 'positive'}, got {batch}")
+        return self._engine.executor(batch)
+
+    def initial_state(self, batch: int = 1) -> State:
+        """Return the state that a stream starts from, with `batch` rows."""
+        return State(self.model_id, tuple(state.initial_array(batch) for state in self.spec.states))
+
+    def stream(self, *, seed: int = 0, sampler: Sampler = GREEDY, state: State | None = None) -> Stream:
+        """Return a new stream.
+
+        Args:
+            seed: The seed of the noise that samples tokens, 0 to 2**64 - 1.
+            sampler: How tokens are chosen.
+            state: A snapshot to continue from; its own seed and sampler are then used.
+
+        Raises:
+            InputError: If the seed is out of range.
+            StateError: If the state does not fit this model.
+        """
+        if not 0 <= seed < SEED_LIMIT:
+            raise InputError(f"seed must lie in 0..2**64 - 1, got {seed}")
+        stream = Stream(self.spec, self.model_id, self.executor, seed=seed, sampler=sampler)
+        if state is not None:
+            stream.restore(state)
+        return stream

@@ -1,0 +1,65 @@
+"""Counter-based noise: the same uniforms at step t of seed s on every machine, batch and engine.
+
+Philox4x32-10 after Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011).
+The key is the seed, the counter is the step and the lane; `docs/format.md` fixes the layout to the bit.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SEED_LIMIT: Final = 2**64
+
+_MULTIPLIERS: Final = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_WEYL: Final = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS: Final = 10
+_LOW: Final = np.uint64(0xFFFFFFFF)
+_HALF: Final = np.uint64(32)
+
+
+def philox(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint32]:
+    """Return the Philox4x32-10 block of every counter.
+
+    Args:
+        counter: uint32 `[n, 4]`, least significant word first.
+        key: Two 32-bit words, least significant first.
+
+    Returns:
+        Four random words for each counter, uint32 `[n, 4]`.
+    """
+    words = counter.astype(np.uint64).T
+    first, second = key
+    for _ in range(_ROUNDS):
+        left, right = words[0] * _MULTIPLIERS[0], words[2] * _MULTIPLIERS[1]
+        words = np.stack(
+            (
+                (right >> _HALF) ^ words[1] ^ np.uint64(first),
+                right & _LOW,
+                (left >> _HALF) ^ words[3] ^ np.uint64(second),
+                left & _LOW,
+            )
+        )
+        first, second = (first + _WEYL[0]) & 0xFFFFFFFF, (second + _WEYL[1]) & 0xFFFFFFFF
+    return words.T.astype(np.uint32)
+
+
+def uniforms(seed: int, start: int, count: int, *, lane: int = 0) -> NDArray[np.float32]:
+    """Return the uniforms of steps `start` to `start + count - 1` in one lane.
+
+    Args:
+        seed: 0 to 2**64 - 1.
+        start: The first step.
+        count: How many steps.
+        lane: Which of a step's uniforms; four lanes share one Philox block.
+
+    Returns:
+        float32 `[count]`, each a multiple of 2**-24 in [0, 1).
+    """
+    steps = np.arange(start, start + count, dtype=np.uint64)
+    counter = np.zeros((count, 4), np.uint32)
+    counter[:, 0] = steps & _LOW
+    counter[:, 1] = steps >> _HALF
+    counter[:, 2] = lane // 4
+    words = philox(counter, (seed & 0xFFFFFFFF, seed >> 32))[:, lane % 4]
+    return (words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)

@@ -1,0 +1,220 @@
+"""Spec: what a model file says of itself.
+
+The Spec is the contract between the exporter and every runtime: the names, shapes and roles of a step
+graph's tensors, which output state becomes which input state, and what makes the model generative.
+The format is described field by field in `docs/format.md`; `spec_json` reads and writes it.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgernn_runtime.codec import Codec
+from edgernn_runtime.errors import SpecError
+
+BATCH: Final = "batch"
+
+Role = Literal["token", "frame", "condition", "control", "noise", "logits", "params"]
+Distribution = Literal["categorical", "bernoulli", "gaussian", "logistic_mixture", "none"]
+BatchMode = Literal["dynamic", 1]
+Axis = int | str
+
+Dtype = Literal["float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a step graph.
+
+    Attributes:
+        name: The tensor's name in the graph.
+        dtype: The name of a numpy dtype.
+        shape: The axes; axis 0 is the batch: `"batch"` where it is dynamic, else 1.
+        role: What the tensor means.
+    """
+
+    name: str
+    dtype: Dtype
+    shape: tuple[Axis, ...]
+    role: Role
+
+    def sized(self, batch: int) -> tuple[int, ...]:
+        """Return the shape for a batch of `batch`."""
+        return sized(self.shape, batch)
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """One tensor that is carried from step to step.
+
+    Attributes:
+        input: The graph input that takes the state.
+        output: The graph output that gives the next one.
+        dtype: The name of a numpy dtype.
+        shape: The axes; axis 0 is the batch.
+        initial: The values at reset of one batch row, flattened; None for zeros.
+    """
+
+    input: str
+    output: str
+    dtype: Dtype
+    shape: tuple[Axis, ...]
+    initial: tuple[float, ...] | None = None
+
+    def sized(self, batch: int) -> tuple[int, ...]:
+        """Return the shape for a batch of `batch`."""
+        return sized(self.shape, batch)
+
+    def initial_array(self, batch: int) -> NDArray[np.generic]:
+        """Return the state at reset, a new array of `sized(batch)`."""
+        shape = self.sized(batch)
+        if self.initial is None:
+            return np.zeros(shape, self.dtype)
+        row = np.array(self.initial, self.dtype).reshape(shape[1:])
+        return np.broadcast_to(row, shape).copy()
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """Which output, sampled, becomes which input of the next step.
+
+    Attributes:
+        output: The name of the output that is sampled.
+        input: The name of the input that takes the sample.
+        start: The token that begins a stream without a prompt; None if there is none.
+    """
+
+    output: str
+    input: str
+    start: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """What the exporter measured between the step model and its source.
+
+    Attributes:
+        steps: The number of steps compared.
+        max_abs: The largest absolute difference in any output.
+    """
+
+    steps: int
+    max_abs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Producer:
+    """What wrote the file: versions of edgernn and torch, and the graph's ONNX opset."""
+
+    edgernn: str
+    torch: str
+    opset: int
+
+
+UNEXPORTED: Final = Producer(edgernn="", torch="", opset=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a model file says of itself.
+
+    Attributes:
+        inputs: The graph's inputs that are not states.
+        outputs: The graph's outputs that are not states.
+        states: The states, in the order in which a snapshot stores them.
+        producer: What wrote the file; the exporter fills this in, like all that follows from weights.
+        source_sha256: SHA-256 of the source's weights.
+        distribution: How the feedback output parametrises what is sampled.
+        feedback: What makes the model generative; None for a model that only listens.
+        codec: How tokens become text; None where there are none.
+        batch: `"dynamic"`, or 1 for a graph that takes no more.
+        rate_hz: Steps a second, for signals; None elsewhere.
+        frames_per_step: Frames that one step takes.
+        delay_steps: Steps by which outputs lag behind their inputs.
+        precision: `float32`, `int8`, `int4`: how weights are stored.
+        lowering: Which operators a cell became.
+        weight_bytes: Bytes of weights that one step reads at batch 1.
+        parity: What the exporter measured; no part of the model's identity.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    states: tuple[StateSpec, ...]
+    producer: Producer = UNEXPORTED
+    source_sha256: str = ""
+    distribution: Distribution = "none"
+    feedback: Feedback | None = None
+    codec: Codec | None = None
+    batch: BatchMode = "dynamic"
+    rate_hz: float | None = None
+    frames_per_step: int = 1
+    delay_steps: int = 0
+    precision: str = "float32"
+    lowering: str = "cell"
+    weight_bytes: int = 0
+    parity: Parity | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit each other."""
+        _check(self)
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of tokens of a generative token model; 0 for other models."""
+        if self.feedback is None or self.distribution != "categorical":
+            return 0
+        return int(self.output(self.feedback.output).shape[-1])
+
+    def input(self, name: str) -> TensorSpec:
+        """Return the input called `name`; KeyError if there is none."""
+        return {tensor.name: tensor for tensor in self.inputs}[name]
+
+    def output(self, name: str) -> TensorSpec:
+        """Return the output called `name`; KeyError if there is none."""
+        return {tensor.name: tensor for tensor in self.outputs}[name]
+
+
+def sized(shape: tuple[Axis, ...], batch: int) -> tuple[int, ...]:
+    """Return `shape` with its dynamic axis set to `batch`.
+
+    >>> sized(("batch", 256), 3)
+    (3, 256)
+    """
+    return tuple(batch if axis == BATCH else int(axis) for axis in shape)
+
+
+def _check(spec: Spec) -> None:
+    """Raise a SpecError that names the first field that does not fit the others."""
+    first = BATCH if spec.batch == "dynamic" else 1
+    for part in (*spec.inputs, *spec.outputs, *spec.states):
+        name = part.input if isinstance(part, StateSpec) else part.name
+        rest = part.shape[1:]
+        if part.shape[:1] != (first,) or not all(isinstance(axis, int) and axis > 0 for axis in rest):
+            raise SpecError(f"{name}.shape must be {first!r} and then positive integers, got {list(part.shape)}")
+    for state in spec.states:
+        size = int(np.prod(state.sized(1)))
+        if state.initial is not None and len(state.initial) != size:
+            raise SpecError(f"{state.input}.initial must hold {size} numbers, got {len(state.initial)}")
+    graph_inputs = [*(tensor.name for tensor in spec.inputs), *(state.input for state in spec.states)]
+    graph_outputs = [*(tensor.name for tensor in spec.outputs), *(state.output for state in spec.states)]
+    for names in (graph_inputs, graph_outputs):
+        if len(set(names)) != len(names):
+            raise SpecError(f"two tensors share a name: {', '.join(sorted(names))}")
+    _check_feedback(spec)
+
+
+def _check_feedback(spec: Spec) -> None:
+    feedback = spec.feedback
+    if feedback is None:
+        return
+    if feedback.output not in {tensor.name for tensor in spec.outputs}:
+        raise SpecError(f"feedback.output names {feedback.output}, which is no output")
+    if feedback.input not in {tensor.name for tensor in spec.inputs}:
+        raise SpecError(f"feedback.input names {feedback.input}, which is no input")
+    size = spec.vocabulary
+    if spec.codec is not None and spec.codec.size != size:
+        raise SpecError(f"codec has {spec.codec.size} tokens, but {feedback.output} has {size}")
+    if feedback.start is not None and not 0 <= feedback.start < size:
+        raise SpecError(f"feedback.start must lie in 0..{size - 1}, got {feedback.start}")

@@ -1,0 +1,132 @@
+"""State: an immutable snapshot of one stream, and the file it is saved as."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgernn_runtime.errors import StateError
+from edgernn_runtime.files import write_file
+from edgernn_runtime.sampling import GREEDY, Sampler
+from edgernn_runtime.spec import Spec
+
+STATE_VERSION: Final = 1
+_HEADER: Final = "edgernn.state"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """Everything that a stream needs to continue.
+
+    Attributes:
+        model_id: The model that the state belongs to.
+        arrays: One read-only array per state of the Spec, in its order, batch first.
+        step: Steps taken since the last reset; also the position in the noise.
+        seed: The seed of the noise.
+        sampler: How the next tokens are chosen.
+        pending: A token that was chosen or given, and not yet fed to the model.
+        held: Bytes of an unfinished character that the codec holds back.
+    """
+
+    model_id: str
+    arrays: tuple[NDArray[np.generic], ...] = field(repr=False)
+    step: int = 0
+    seed: int = 0
+    sampler: Sampler = GREEDY
+    pending: int | None = None
+    held: bytes = b""
+
+    def __post_init__(self) -> None:
+        """Make the arrays read-only."""
+        for array in self.arrays:
+            array.flags.writeable = False
+
+    @property
+    def batch(self) -> int:
+        """The number of rows in the arrays; 1 for a model without state."""
+        return int(self.arrays[0].shape[0]) if self.arrays else 1
+
+    def check(self, spec: Spec, model_id: str) -> None:
+        """Check that the state fits a model.
+
+        Args:
+            spec: The model's Spec.
+            model_id: The model's id.
+
+        Raises:
+            StateError: If it is another model's, or an array has another dtype or shape.
+        """
+        if self.model_id != model_id:
+            raise StateError(
+                f"the state belongs to model {self.model_id[:12]}, this is model {model_id[:12]}; "
+                "a state continues only on the model that made it"
+            )
+        if len(self.arrays) != len(spec.states):
+            raise StateError(f"the model has {len(spec.states)} states, got {len(self.arrays)} arrays")
+        for wanted, array in zip(spec.states, self.arrays, strict=True):
+            shape = wanted.sized(self.batch)
+            if array.dtype != wanted.dtype or array.shape != shape:
+                raise StateError(
+                    f"{wanted.input} must be {wanted.dtype}{list(shape)}, got {array.dtype}{list(array.shape)}; "
+                    f"start from model.initial_state(batch={self.batch})"
+                )
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the state as an `.npz` file, whole or not at all.
+
+        Args:
+            path: The file to write.
+            overwrite: Whether an existing file may be replaced.
+
+        Raises:
+            OutputExistsError: If the file exists and `overwrite` is false.
+            OutputError: If the file cannot be written.
+        """
+        header = {
+            "version": STATE_VERSION,
+            "model_id": self.model_id,
+            "step": self.step,
+            "seed": self.seed,
+            "sampler": asdict(self.sampler),
+            "pending": self.pending,
+            "held": self.held.hex(),
+        }
+        arrays = {str(i): array for i, array in enumerate(self.arrays)}
+
+        def write(file: BinaryIO) -> None:
+            np.savez(file, allow_pickle=False, **{_HEADER: np.array(json.dumps(header))}, **arrays)
+
+        write_file(Path(path), write, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "State":
+        """Return the state that `save` wrote; nothing in the file is unpickled.
+
+        Raises:
+            StateError: If the file cannot be read, or holds no state.
+        """
+        try:
+            with np.load(Path(path), allow_pickle=False) as content:
+                header = json.loads(str(content[_HEADER]))
+                arrays = tuple(content[str(i)] for i in range(len(content.files) - 1))
+            if header["version"] != STATE_VERSION:
+                raise StateError(f"{path} has state version {header['version']}, this edgernn reads {STATE_VERSION}")
+            return cls(
+                model_id=str(header["model_id"]),
+                arrays=arrays,
+                step=int(header["step"]),
+                seed=int(header["seed"]),
+                sampler=Sampler(**header["sampler"]),
+                pending=None if header["pending"] is None else int(header["pending"]),
+                held=bytes.fromhex(header["held"]),
+            )
+        except OSError as error:
+            raise StateError(f"{path} could not be read: {error.strerror or error}") from error
+        except (KeyError, TypeError, ValueError, EOFError, BadZipFile) as error:
+            if isinstance(error, StateError):
+                raise
+            raise StateError(f"{path} holds no saved state: {error}") from error

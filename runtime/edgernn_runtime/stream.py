@@ -1,0 +1,273 @@
+"""Stream: one live generation, the mutable one."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from operator import index
+from typing import Final, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgernn_runtime.engine import Array, Executor
+from edgernn_runtime.errors import InputError, StateError
+from edgernn_runtime.noise import uniforms
+from edgernn_runtime.sampling import Sampler
+from edgernn_runtime.spec import Spec
+from edgernn_runtime.state import State
+
+_NOISE_BLOCK: Final = 256
+
+
+class Stream:
+    """One live generation. Mutable, and for one thread at a time; `Model.stream` makes one.
+
+    A token that was given or chosen and not yet fed to the model is *pending*. It is fed by whatever
+    comes next, so a stream that is cut between two tokens and restored continues exactly.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        model_id: str,
+        executor: Callable[[int], Executor],
+        *,
+        seed: int,
+        sampler: Sampler,
+    ) -> None:
+        """Start at the initial state; `executor` is called with the batch size, 1."""
+        self._spec = spec
+        self._model_id = model_id
+        self._new_executor = executor
+        self._executor = executor(1)
+        self._run = self._executor.run
+        self._input: Array = self._executor.inputs[spec.inputs[0].name]
+        self._output: Array = self._executor.outputs[spec.outputs[0].name]
+        self._vocabulary = spec.vocabulary
+        self._logits: NDArray[np.float32] = self._output[0].view(np.float32) if self._vocabulary else np.empty(0, "f4")
+        self._noise: NDArray[np.float32] = np.empty(0, np.float32)
+        self._noise_start = 0
+        self._seed = seed
+        self._step = 0
+        self._pending: int | None = None
+        self._held = b""
+        self.sampler = sampler
+
+    @property
+    def step_index(self) -> int:
+        """Steps taken since the last reset."""
+        return self._step
+
+    @property
+    def seed(self) -> int:
+        """The seed of the noise."""
+        return self._seed
+
+    def step(self, value: SupportsIndex | Array) -> Array:
+        """Take one step and return the model's first output, an array of the caller's own.
+
+        Args:
+            value: A token for a token model; for others the first input's frame, of its dtype and its
+                shape without the batch.
+
+        Returns:
+            The first output without the batch, e.g. logits float32 `[vocabulary]`.
+
+        Raises:
+            InputError: If the model cannot take the value.
+            EngineError: If the engine fails; the stream is then where it was.
+        """
+        self._advance(value)
+        return np.array(self._output[0])
+
+    def step_into(self, value: SupportsIndex | Array, out: Array) -> None:
+        """Take one step and write the first output into `out`, an array of its shape without the batch.
+
+        Raises:
+            InputError: If the model cannot take the value.
+            EngineError: If the engine fails; the stream is then where it was.
+        """
+        self._advance(value)
+        out[...] = self._output[0]
+
+    def output(self, name: str) -> Array:
+        """Return a copy of an output of the last step, without the batch; KeyError if there is none."""
+        return np.array(self._executor.outputs[name][0])
+
+    def run(self, values: Sequence[int] | Array) -> Array:
+        """Take one step for each value and return the first outputs, `[steps, ...]`.
+
+        Raises:
+            InputError: If the model cannot take a value; the steps before it have been taken.
+            EngineError: If the engine fails.
+        """
+        outputs = np.empty((len(values), *self._output.shape[1:]), self._output.dtype)
+        for value, out in zip(values, outputs, strict=True):
+            self.step_into(value, out)
+        return outputs
+
+    def prefill(self, prompt: str | Sequence[int] | NDArray[np.int64]) -> None:
+        """Feed a prompt. Its last token stays pending, so that the next one can be chosen from it.
+
+        Args:
+            prompt: Text, if the model has a codec, or tokens. An empty prompt does nothing.
+
+        Raises:
+            InputError: If a token or character is not in the vocabulary (nothing is fed then), or the
+                model takes no tokens.
+        """
+        tokens = self._tokens(prompt)
+        for token in tokens:
+            self._feed_pending()
+            self._pending = token
+
+    def generate(self, max_tokens: int, *, stop: Collection[int] = ()) -> Iterator[int]:
+        """Yield sampled tokens as they are made, each with the stream's sampler and noise.
+
+        Without a prompt the stream begins with the model's start token. A stop token ends the
+        generation; it is not yielded, but it is part of the stream, pending.
+
+        Args:
+            max_tokens: How many tokens to yield at most.
+            stop: Tokens that end the generation.
+
+        Raises:
+            InputError: If the model is not generative, or there is neither a prompt nor a start token.
+        """
+        if not self._vocabulary:
+            raise InputError("the model does not generate tokens: its Spec has no feedback")
+        for _ in range(max_tokens):
+            token = self._next_token()
+            if token in stop:
+                return
+            yield token
+
+    def generate_text(self, max_tokens: int, *, stop: Collection[int] = ()) -> Iterator[str]:
+        """Yield generated text in pieces that never break a character; arguments as in `generate`.
+
+        Raises:
+            InputError: If the model is not generative or has no codec.
+        """
+        for token in self.generate(max_tokens, stop=stop):
+            text = self.decode(token)
+            if text:
+                yield text
+
+    def decode(self, token: int) -> str:
+        """Return the text that `token` completes; a snapshot keeps what is held back of a character.
+
+        Raises:
+            InputError: If the model has no codec, or the token is not in its vocabulary.
+        """
+        if self._spec.codec is None:
+            raise InputError("the model has no codec, so its tokens are not text")
+        if not 0 <= token < self._vocabulary:
+            raise InputError(f"a token must lie in 0..{self._vocabulary - 1}, got {token}")
+        text, self._held = self._spec.codec.decode(token, self._held)
+        return text
+
+    def snapshot(self) -> State:
+        """Return everything that is needed to continue from here."""
+        return State(
+            model_id=self._model_id,
+            arrays=self._executor.read_state(),
+            step=self._step,
+            seed=self._seed,
+            sampler=self.sampler,
+            pending=self._pending,
+            held=self._held,
+        )
+
+    def restore(self, state: State) -> None:
+        """Continue from a snapshot, with its seed and its sampler.
+
+        Raises:
+            StateError: If the state is another model's or does not fit; the stream is then unchanged.
+        """
+        state.check(self._spec, self._model_id)
+        if state.batch != 1:
+            raise StateError(f"a stream takes a state of batch 1, got batch {state.batch}")
+        if state.pending is not None and not 0 <= state.pending < self._vocabulary:
+            raise StateError(f"the pending token must lie in 0..{self._vocabulary - 1}, got {state.pending}")
+        self._executor.write_state(state.arrays)
+        self._step, self._pending, self._held = state.step, state.pending, state.held
+        self.sampler = state.sampler
+        self._seed = state.seed
+        self._noise = self._noise[:0]
+
+    def fork(self) -> "Stream":
+        """Return a new stream that continues exactly like this one, and apart from it."""
+        other = Stream(self._spec, self._model_id, self._new_executor, seed=self._seed, sampler=self.sampler)
+        other.restore(self.snapshot())
+        return other
+
+    def reset(self, *, seed: int | None = None) -> None:
+        """Go back to the initial state, with the same seed or another; the sampler stays."""
+        self._executor.reset_row(0)
+        self._step, self._pending, self._held = 0, None, b""
+        self._seed = self._seed if seed is None else seed
+        self._noise = self._noise[:0]
+
+    def _advance(self, value: SupportsIndex | Array) -> None:
+        if self._pending is not None:
+            self._feed_pending()
+        if self._vocabulary:
+            try:
+                token = index(value)
+            except TypeError as error:
+                raise InputError(f"a token must be an integer, got {value!r}") from error
+            self._feed_token(token)
+            return
+        frame = np.asarray(value)
+        if frame.shape != self._input.shape[1:] or frame.dtype != self._input.dtype:
+            raise InputError(
+                f"{self._spec.inputs[0].name} must be {self._input.dtype}{list(self._input.shape[1:])}, "
+                f"got {frame.dtype}{list(frame.shape)}"
+            )
+        self._input[0] = frame
+        self._run()
+        self._step += 1
+
+    def _feed_token(self, token: int) -> None:
+        if not 0 <= token < self._vocabulary:
+            raise InputError(f"a token must lie in 0..{self._vocabulary - 1}, got {token}")
+        self._input[0] = token
+        self._run()
+        self._step += 1
+
+    def _feed_pending(self) -> None:
+        if self._pending is not None:
+            self._feed_token(self._pending)
+            self._pending = None
+
+    def _next_token(self) -> int:
+        """Feed the pending token, choose the next one, and leave that pending."""
+        if self._pending is None:
+            self._pending = self._start_token()
+        step = self._step
+        self._feed_token(self._pending)
+        self._pending = self.sampler.sample(self._logits, self._uniform(step))
+        return self._pending
+
+    def _start_token(self) -> int:
+        feedback = self._spec.feedback
+        if self._step or feedback is None or feedback.start is None:
+            raise InputError("nothing is pending to generate from; prefill a prompt first")
+        return feedback.start
+
+    def _uniform(self, step: int) -> float:
+        offset = step - self._noise_start
+        if not 0 <= offset < self._noise.size:
+            self._noise = uniforms(self._seed, step, _NOISE_BLOCK)
+            self._noise_start, offset = step, 0
+        return float(self._noise[offset])
+
+    def _tokens(self, prompt: str | Sequence[int] | NDArray[np.int64]) -> Sequence[int]:
+        if not self._vocabulary:
+            raise InputError("the model takes no tokens; feed it frames with step or run")
+        if isinstance(prompt, str):
+            if self._spec.codec is None:
+                raise InputError("the model has no codec; give the prompt as tokens")
+            return [int(token) for token in self._spec.codec.encode(prompt)]
+        wrong = [token for token in prompt if not 0 <= token < self._vocabulary]
+        if wrong:
+            raise InputError(f"a token must lie in 0..{self._vocabulary - 1}, got {wrong[0]}")
+        return [int(token) for token in prompt]
