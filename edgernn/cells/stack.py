@@ -116,7 +116,7 @@ def to_torch(stack: Stack) -> nn.RNNBase:
     first = stack.layers[0].kernel
     if any(cell.kernel.mode != first.mode or cell.hidden_size != first.hidden_size for cell in stack.layers):
         raise ValueError("a torch module has layers of one kind and one hidden size")
-    kinds: Mapping[str, type[nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU}
+    kinds: Mapping[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU}
     kind = kinds.get(first.mode, functools.partial(nn.RNN, nonlinearity=first.mode.removeprefix("RNN_").lower()))
     rnn = kind(first.input_size, first.hidden_size, num_layers=len(stack.layers), dropout=stack.dropout.p)
     with torch.no_grad():

@@ -1,4 +1,5 @@
 """Generative models built from cells."""
 
+from edgernn.models.recurrent_lm import ModelConfig as ModelConfig
 from edgernn.models.recurrent_lm import RecurrentLM as RecurrentLM
 from edgernn.models.recurrent_lm import RecurrentLMStep as RecurrentLMStep

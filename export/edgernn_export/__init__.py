@@ -1,5 +1,36 @@
-"""edgernn's translator: a recurrent module in, a self-describing streaming step model out."""
+"""edgernn's translator: a recurrent module in, a self-describing streaming step model out.
 
-from edgernn_export.exporter import ExportReport as ExportReport
-from edgernn_export.exporter import export as export
-from edgernn_export.step import StepModule as StepModule
+The names load on first use: `export` needs torch, and reading, comparing or quantizing a model file does
+not.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from edgernn_export.exporter import ExportReport as ExportReport
+    from edgernn_export.exporter import export as export
+    from edgernn_export.quantize.quantizer import QuantizeReport as QuantizeReport
+    from edgernn_export.quantize.quantizer import quantize as quantize
+    from edgernn_export.step import StepModule as StepModule
+    from edgernn_export.torch_engine import TorchEngine as TorchEngine
+    from edgernn_export.verify import VerifyReport as VerifyReport
+    from edgernn_export.verify import verify as verify
+
+_HOMES: Final = {
+    "ExportReport": "exporter",
+    "QuantizeReport": "quantize.quantizer",
+    "StepModule": "step",
+    "TorchEngine": "torch_engine",
+    "VerifyReport": "verify",
+    "export": "exporter",
+    "quantize": "quantize.quantizer",
+    "verify": "verify",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Return a public name from the file that defines it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -136,14 +136,14 @@ class ByteCodec:
         return self.encode(text), 0
 
     def decode(self, token: int, held: bytes) -> tuple[str, bytes]:
-        """Return the characters that this byte completes, and the bytes of an unfinished one.
+        r"""Return the characters that this byte completes, and the bytes of an unfinished one.
 
         Bytes that can start no character become U+FFFD, as in Python's own decoder.
 
         >>> codec = ByteCodec()
         >>> codec.decode(0xC3, b"")
-        ('', b'\\xc3')
-        >>> codec.decode(0xA9, b"\\xc3")
+        ('', b'\xc3')
+        >>> codec.decode(0xA9, b"\xc3")
         ('é', b'')
         """
         waiting = held + bytes((token,))

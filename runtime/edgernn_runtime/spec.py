@@ -188,7 +188,8 @@ def sized(shape: tuple[Axis, ...], batch: int) -> tuple[int, ...]:
 def _check(spec: Spec) -> None:
     """Raise a SpecError that names the first field that does not fit the others."""
     first = BATCH if spec.batch == "dynamic" else 1
-    for part in (*spec.inputs, *spec.outputs, *spec.states):
+    parts: list[TensorSpec | StateSpec] = [*spec.inputs, *spec.outputs, *spec.states]
+    for part in parts:
         name = part.input if isinstance(part, StateSpec) else part.name
         rest = part.shape[1:]
         if part.shape[:1] != (first,) or not all(isinstance(axis, int) and axis > 0 for axis in rest):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from types import NoneType, UnionType
+from types import NoneType
 from typing import Final, Literal, cast, get_args, get_origin, get_type_hints
 
 from edgernn_runtime.codec import ByteCodec, CharacterCodec, Codec, codec_from_json
@@ -79,10 +79,9 @@ def _decode(kind: object, value: object, where: str) -> object:
         return codec_from_json(_object(value, where))
     if isinstance(kind, type) and is_dataclass(kind):
         return _decode_dataclass(kind, _object(value, where), where)
-    if origin is UnionType and kind != Axis:
-        if value is None:
-            return None
-        return _decode(next(each for each in arguments if each is not NoneType), value, where)
+    if NoneType in arguments:
+        kind = next(each for each in arguments if each is not NoneType)
+        return None if value is None else _decode(kind, value, where)
     if origin is tuple:
         if not isinstance(value, list):
             raise SpecError(f"{where} must be a list, got {value!r}")
@@ -90,7 +89,7 @@ def _decode(kind: object, value: object, where: str) -> object:
     if origin is Literal:
         if not any(value == each and type(value) is type(each) for each in arguments):
             raise SpecError(f"{where} must be one of {', '.join(map(str, arguments))}, got {value!r}")
-        return value
+        kind = type(value)
     return _decode_plain(kind, value, where)
 
 

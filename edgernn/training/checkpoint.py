@@ -1,0 +1,94 @@
+"""Checkpoints: everything that a training run needs to go on, in one safetensors file."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from edgernn.training.tensors import read_metadata, read_tensors, write_tensors
+from edgernn.training.window import Window
+from edgernn_runtime.errors import RunError
+
+_KEY: Final = "progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a run has come.
+
+    Attributes:
+        step: Optimiser steps taken.
+        elapsed_s: Seconds of training so far, over all its parts.
+        best_loss: The best validation loss, in nats; infinity before the first validation.
+        best_accuracy: The accuracy at that validation.
+        best_step: The step of that validation.
+        train_loss: The mean training loss before the last validation; NaN before the first.
+        since_best: Validations since the best one.
+        finished: Whether the budget is spent, or training stopped early.
+    """
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    best_loss: float = float("inf")
+    best_accuracy: float = 0.0
+    best_step: int = 0
+    train_loss: float = float("nan")
+    since_best: int = 0
+    finished: bool = False
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    position: Position,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: tuple[Tensor, ...],
+    window: Window,
+) -> None:
+    """Write weights, moments, carried state, random state and position, whole or not at all.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    tensors |= {f"state.{i}": tensor for i, tensor in enumerate(state)}
+    tensors["random"] = torch.get_rng_state()
+    tensors["window.losses"] = torch.tensor(window.losses, dtype=torch.float64)
+    tensors["window.norms"] = torch.tensor(window.norms, dtype=torch.float64)
+    write_tensors(path, tensors, {_KEY: json.dumps(asdict(position))})
+
+
+def load_checkpoint(
+    path: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Position, tuple[Tensor, ...], Window]:
+    """Put a checkpoint into `model`, `optimizer` and torch's generator; return the rest of it.
+
+    Raises:
+        RunError: If the file is missing, damaged, or of another model.
+    """
+    tensors = read_tensors(path)
+    try:
+        position = Position(**json.loads(read_metadata(path)[_KEY]))
+        model.load_state_dict(_part(tensors, "model."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _part(tensors, "optimizer.").items():
+            index, moment = name.split(".")
+            moments.setdefault(int(index), {})[moment] = tensor
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        torch.set_rng_state(tensors["random"])
+        window = Window(tensors["window.losses"].tolist(), tensors["window.norms"].tolist())
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(f"{path} is damaged or of another model: {str(error).splitlines()[0]}") from error
+    states = _part(tensors, "state.")
+    return position, tuple(states[str(i)] for i in range(len(states))), window
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

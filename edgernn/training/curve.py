@@ -1,0 +1,41 @@
+"""The loss curve of a run as a picture."""
+
+from io import BytesIO
+
+from edgernn.training.run import Run
+from edgernn.training.trainer import read_metrics
+from edgernn_runtime.errors import MissingExtraError
+from edgernn_runtime.files import write_bytes
+
+
+def write_curve(run: Run) -> None:
+    """Write the run's `loss.png`: training and validation loss, and gradient norms, over steps.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+        OutputError: If the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415, an optional extra
+    except ImportError as error:
+        raise MissingExtraError("the loss curve needs matplotlib; install edgernn[report]") from error
+    records = read_metrics(run)
+    steps = [record["step"] for record in records]
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    losses, norms = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    losses.plot(steps, [record["train_loss"] for record in records], label="training", marker=".")
+    losses.plot(steps, [record["valid_loss"] for record in records], label="validation", marker=".")
+    losses.set_ylabel("loss, nats per token")
+    losses.set_title(f"{run.model.cell}, {run.model.layers} layers of {run.model.hidden}")
+    losses.legend()
+    norms.plot(steps, [record["grad_norm_median"] for record in records], label="median")
+    low, high = ([record[f"grad_norm_{end}"] for record in records] for end in ("min", "max"))
+    norms.fill_between(steps, low, high, alpha=0.2, label="smallest to largest")
+    norms.axhline(run.training.clip_norm, color="gray", linestyle=":", label="clipped above")
+    norms.set_yscale("log")
+    norms.set_ylabel("gradient norm")
+    norms.set_xlabel("step")
+    norms.legend(fontsize="small")
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=100)
+    write_bytes(run.curve_file, picture.getvalue(), overwrite=True)

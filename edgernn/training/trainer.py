@@ -1,0 +1,233 @@
+"""Trainer: truncated backpropagation through time, the mutable one."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from edgernn.models import RecurrentLM
+from edgernn.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from edgernn.training.evaluate import evaluate
+from edgernn.training.regularization import decay_groups, penalty, weight_matrices
+from edgernn.training.run import Run
+from edgernn.training.schedule import learning_rate
+from edgernn.training.segments import Segments
+from edgernn.training.tensors import write_tensors
+from edgernn.training.window import Window
+from edgernn_runtime.errors import TrainingError
+from edgernn_runtime.files import write_bytes
+
+CHECKPOINT_SECONDS: Final = 10.0
+
+_BETAS: Final = (0.9, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a progress bar shows after each step.
+
+    Attributes:
+        step: Optimiser steps taken.
+        spent: The share of the budget that is spent, 0 to 1.
+        loss: The loss of the step, in nats per token.
+        tokens_per_s: Training speed since this part of the run began.
+        valid_loss: The best validation loss so far, in nats; infinity before the first.
+    """
+
+    step: int
+    spent: float
+    loss: float
+    tokens_per_s: float
+    valid_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """How a run ended.
+
+    Attributes:
+        position: How far it came.
+        interrupted: Whether `stop` ended it before its budget.
+    """
+
+    position: Position
+    interrupted: bool
+
+
+class Trainer:
+    """Trains the model of one run. Mutable; everything it needs to go on is in the run's checkpoint.
+
+    Lanes of the training text are read segment by segment, the state carried across and gradients cut
+    between them (Williams and Peng 1990), with AdamW (Loshchilov and Hutter 2019) and clipping of the
+    gradient's norm (Pascanu et al. 2013).
+    """
+
+    def __init__(self, run: Run, *, train: NDArray[np.int64], valid: NDArray[np.int64], resume: bool) -> None:
+        """Prepare a run, from its checkpoint or from the seed.
+
+        Args:
+            run: The run; its folder exists.
+            train: Training tokens `[length]`.
+            valid: Validation tokens `[length]`.
+            resume: Whether to go on from the checkpoint.
+
+        Raises:
+            DataError: If there are too few training tokens.
+            RunError: If the checkpoint is missing or damaged.
+        """
+        config = run.training
+        self.run = run
+        self.config = config
+        self.segments = Segments(train, batch=config.batch, length=config.segment, seed=config.seed)
+        self.valid = valid
+        torch.manual_seed(config.seed)
+        self.model = RecurrentLM(run.model)
+        self.weights = weight_matrices(self.model)
+        groups = decay_groups(self.model, config.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=_BETAS)
+        self.position, self.window = Position(), Window()
+        self.state: tuple[Tensor, ...] = self.model.init(config.batch)
+        if resume:
+            self.position, self.state, self.window = load_checkpoint(
+                run.checkpoint_file, model=self.model, optimizer=self.optimizer
+            )
+            self.position = replace(self.position, finished=self._is_finished())
+            self._forget_later_metrics()
+
+    def train(self, *, stop: Callable[[], bool], report: Callable[[Progress], None]) -> TrainingResult:
+        """Train until the budget is spent, no progress is made, or `stop` says so.
+
+        Args:
+            stop: Asked after each step; true ends this part of the run at a checkpoint.
+            report: Called after each step.
+
+        Raises:
+            TrainingError: If a loss or gradient is NaN or infinite; the last checkpoint is kept.
+            OutputError: If the run folder cannot be written; the last checkpoint is kept.
+        """
+        started, before, first = time.monotonic(), self.position.elapsed_s, self.position.step
+        saved = started
+        self.model.train()
+        if first == 0:
+            self._save()
+        while not self.position.finished:
+            spent = self._spent()
+            loss = self._step(learning_rate(self.config.learning_rate, spent, self.config.warmup))
+            now = time.monotonic()
+            self.position = replace(self.position, step=self.position.step + 1, elapsed_s=before + now - started)
+            if self._spent() >= 1 or self.position.step % self.config.valid_every == 0:
+                self._validate()
+            self.position = replace(self.position, finished=self._is_finished())
+            interrupted = stop() and not self.position.finished
+            if self.position.finished or interrupted or now - saved > CHECKPOINT_SECONDS:
+                self._save()
+                saved = now
+            tokens = (self.position.step - first) * self.config.batch * self.config.segment
+            report(Progress(self.position.step, self._spent(), loss, tokens / (now - started), self.position.best_loss))
+            if interrupted:
+                return TrainingResult(self.position, interrupted=True)
+        return TrainingResult(self.position, interrupted=False)
+
+    def _spent(self) -> float:
+        """Return the share of the budget that is spent."""
+        steps, seconds = self.config.max_steps, self.config.max_seconds
+        return min(
+            1.0,
+            max(
+                self.position.step / steps if steps else 0.0,
+                self.position.elapsed_s / seconds if seconds else 0.0,
+            ),
+        )
+
+    def _is_finished(self) -> bool:
+        """Return whether the budget is spent, or training should stop early."""
+        patience = self.config.patience
+        return self._spent() >= 1 or (patience > 0 and self.position.since_best >= patience)
+
+    def _step(self, rate: float) -> float:
+        """Train on the next segment and return its loss, in nats per token."""
+        segment = self.segments.at(self.position.step)
+        if segment.first:
+            self.state = self.model.init(self.config.batch)
+        logits, state = self.model.scan(segment.inputs, self.state)
+        loss = functional.cross_entropy(logits.flatten(0, 1), segment.targets.flatten())
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss + penalty(self.weights, l1=self.config.l1, l2=self.config.l2))
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm))
+        value = float(loss.detach())
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise TrainingError(
+                f"training diverged at step {self.position.step + 1}: loss {value}, gradient norm {norm}; "
+                f"the last good checkpoint is {self.run.checkpoint_file}; train anew with a lower --learning-rate"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.state = tuple(tensor.detach() for tensor in state)
+        self.window.add(value, norm)
+        return value
+
+    def _validate(self) -> None:
+        """Measure the model on the validation tokens; keep its weights if it is the best so far."""
+        found = evaluate(self.model, self.valid)
+        summary = self.window.summary(self.config.clip_norm)
+        better = found.loss < self.position.best_loss
+        self.position = replace(
+            self.position,
+            best_loss=found.loss if better else self.position.best_loss,
+            best_accuracy=found.accuracy if better else self.position.best_accuracy,
+            best_step=self.position.step if better else self.position.best_step,
+            since_best=0 if better else self.position.since_best + 1,
+            train_loss=summary["train_loss"],
+        )
+        if better:
+            write_tensors(self.run.model_file, self.model.state_dict())
+        record = {
+            "step": self.position.step,
+            "elapsed_s": round(self.position.elapsed_s, 3),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            **summary,
+            "valid_loss": found.loss,
+            "bits_per_token": found.bits_per_token,
+            "accuracy": found.accuracy,
+        }
+        with self.run.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        self.window = Window()
+
+    def _save(self) -> None:
+        save_checkpoint(
+            self.run.checkpoint_file,
+            position=self.position,
+            model=self.model,
+            optimizer=self.optimizer,
+            state=self.state,
+            window=self.window,
+        )
+
+    def _forget_later_metrics(self) -> None:
+        """Drop the metrics of validations after the checkpoint; they will be made again."""
+        kept = [record for record in read_metrics(self.run) if record["step"] <= self.position.step]
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        write_bytes(self.run.metrics_file, text.encode("utf-8"), overwrite=True)
+
+
+def read_metrics(run: Run) -> list[dict[str, float]]:
+    """Return the records of a run's `metrics.jsonl`; a line cut short by a kill is passed over."""
+    if not run.metrics_file.exists():
+        return []
+    records = []
+    for line in run.metrics_file.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records

@@ -1,0 +1,1 @@
+"""Quantization: weights in fewer bits, quality measured before and after."""

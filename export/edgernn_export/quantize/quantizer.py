@@ -1,0 +1,135 @@
+"""Quantize: a step model with weights in fewer bits, and what that costs in quality."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+import onnx_ir as ir
+
+from edgernn_export.metadata import read_model, weight_bytes, write_spec
+from edgernn_export.passes import tidy
+from edgernn_export.passes.split_gemm import split_gemm
+from edgernn_export.quantize.blocks import Bits
+from edgernn_export.quantize.matmul_nbits import QuantizedNode, to_matmul_nbits
+from edgernn_export.verify import TeacherForced, teacher_forced
+from edgernn_runtime.engine import Array, Engine
+from edgernn_runtime.engines.ort import OrtEngine
+from edgernn_runtime.errors import QuantizationError
+from edgernn_runtime.files import check_target, write_bytes
+
+Precision = Literal["int8", "int4"]
+Metric = Callable[[Engine], float]
+"""A figure of quality, lower is better; called with the model before and after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a precision stores a weight: its bits, and the weights that share a scale."""
+
+    bits: Bits
+    block: int
+
+
+FORMATS: Final[Mapping[Precision, Format]] = {"int8": Format(8, 128), "int4": Format(4, 32)}
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What quantization costs.
+
+    Attributes:
+        metric: The metric's name.
+        before: Its value for the model as it was.
+        after: Its value for the quantized model.
+    """
+
+    metric: str
+    before: float
+    after: float
+
+    @property
+    def relative(self) -> float:
+        """The change as a share of the value before."""
+        return self.after / self.before - 1
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeReport:
+    """What a quantization wrote.
+
+    Attributes:
+        path: The file.
+        precision: The precision of its weights.
+        bytes_before: Size of the source file.
+        bytes_after: Size of the file.
+        nodes: The products that were quantized.
+        quality: The metric before and after.
+        drift: The distance to the source along the sequence, both fed the same inputs.
+    """
+
+    path: Path
+    precision: Precision
+    bytes_before: int
+    bytes_after: int
+    nodes: tuple[QuantizedNode, ...]
+    quality: Quality
+    drift: TeacherForced
+
+
+def quantize(
+    source: str | Path,
+    target: str | Path,
+    *,
+    precision: Precision,
+    sequence: Sequence[Array],
+    metric: Metric,
+    metric_name: str,
+    overwrite: bool = False,
+) -> QuantizeReport:
+    """Write a step model with its weights, and the activations they meet, in fewer bits.
+
+    States, and the arithmetic that updates them, stay float32.
+
+    Args:
+        source: A float32 step model.
+        target: The file to write.
+        precision: `int8` or `int4`; activations are int8 in both.
+        sequence: Inputs of one stream, one array without the batch per step, to measure drift along.
+        metric: The figure of quality.
+        metric_name: Its name.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        ModelFileError: If the source is no model; SpecError if it is no step model.
+        QuantizationError: If the source is quantized already, or nothing in it can be.
+        OutputError: If the file cannot be written; OutputExistsError if it exists.
+    """
+    path, output = Path(source), Path(target)
+    check_target(output, overwrite=overwrite)
+    proto, spec = read_model(path)
+    if spec.precision != "float32":
+        raise QuantizationError(f"{path} is {spec.precision} already; quantize the float32 model that it came from")
+    model = ir.from_proto(proto)
+    split_gemm(model)
+    form = FORMATS[precision]
+    nodes = to_matmul_nbits(model, bits=form.bits, block=form.block)
+    if not nodes:
+        raise QuantizationError(f"{path} has no product with a constant float32 matrix, so nothing was quantized")
+    tidy(model)
+    result = ir.to_proto(model)
+    write_spec(result, replace(spec, precision=precision, weight_bytes=weight_bytes(result), parity=None))
+    content = result.SerializeToString()
+    before, after = OrtEngine(path), OrtEngine(content)
+    quality = Quality(metric_name, metric(before), metric(after))
+    drift = teacher_forced(before, after, sequence)
+    write_bytes(output, content, overwrite=overwrite)
+    return QuantizeReport(
+        path=output,
+        precision=precision,
+        bytes_before=path.stat().st_size,
+        bytes_after=len(content),
+        nodes=nodes,
+        quality=quality,
+        drift=drift,
+    )
