@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
+from edgernn.tasks.text.corpus import VALID_FILE
 from edgernn.training.config import TrainingConfig
 from edgernn.training.tensors import read_tensors
 from edgernn_runtime.codec import Codec, codec_from_json
@@ -62,7 +63,7 @@ class Run:
     @property
     def valid_file(self) -> Path:
         """The validation text."""
-        return self.folder / "valid.txt"
+        return self.folder / VALID_FILE
 
     def create(self, valid_text: str) -> None:
         """Make the folder with `run.json` and the validation text.
@@ -143,16 +144,3 @@ class Run:
         """Return the trained model in its one-step form, for export; a stream starts with a line break."""
         tokens, unknown = self.codec.encode_lossy(_START)
         return RecurrentLMStep(self.load_model(), codec=self.codec, start=None if unknown else int(tokens[0]))
-
-    def valid_text(self) -> str:
-        """Return the validation text.
-
-        Raises:
-            RunError: If the file is missing or damaged.
-        """
-        try:
-            return self.valid_file.read_bytes().decode("utf-8")
-        except OSError as error:
-            raise RunError(f"{self.valid_file} could not be read: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            raise RunError(f"{self.valid_file} is damaged: {error}") from error

@@ -1,6 +1,7 @@
 """StepModule: what everything exportable is."""
 
 import inspect
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -21,8 +22,9 @@ class StepModule(Protocol):
     def spec(self) -> Spec:
         """The interface: inputs, outputs, states, and what makes the model generative."""
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Return the outputs and the next states."""
+    @property
+    def forward(self) -> Callable[..., tuple[Tensor, ...]]:
+        """The step: inputs and states in, outputs and next states out."""
 
 
 def as_module(step: StepModule) -> nn.Module:

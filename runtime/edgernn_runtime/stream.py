@@ -164,6 +164,17 @@ class Stream:
         text, self._held = self._spec.codec.decode(token, self._held)
         return text
 
+    def token_of(self, text: str) -> int:
+        """Return the one token that is `text`.
+
+        Raises:
+            InputError: If the model has no codec, or `text` is not exactly one token.
+        """
+        tokens = self._tokens(text)
+        if len(tokens) != 1:
+            raise InputError(f"{text!r} is {len(tokens)} tokens; one is needed")
+        return tokens[0]
+
     def snapshot(self) -> State:
         """Return everything that is needed to continue from here."""
         return State(

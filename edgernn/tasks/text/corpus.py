@@ -4,7 +4,7 @@ import hashlib
 import pydoc_data.topics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from edgernn_runtime.codec import UNKNOWN, ByteCodec, CharacterCodec, Codec
 from edgernn_runtime.errors import DataError
 
-CodecName = Literal["characters", "bytes"]
-
 MIN_CHARACTERS: Final = 1000
+VALID_FILE: Final = "valid.txt"
+"""The file of a run folder that holds the validation text."""
 
 _BINARY_SAMPLE: Final = 8192
 
@@ -40,7 +40,7 @@ class Corpus:
     sha256: str
 
     @classmethod
-    def from_text(cls, text: str, codec_name: CodecName) -> "Corpus":
+    def from_text(cls, text: str, codec_name: str) -> "Corpus":
         """Return the corpus of `text`."""
         train, valid = split_text(text)
         codec = make_codec(codec_name, train)
@@ -49,9 +49,17 @@ class Corpus:
         return cls(codec, codec.encode_lossy(train)[0], tokens, valid, unknown, sha256)
 
 
-def make_codec(name: CodecName, text: str) -> Codec:
-    """Return the codec called `name` for a model trained on `text`."""
-    return ByteCodec() if name == "bytes" else CharacterCodec.from_text(text)
+def make_codec(name: str, text: str) -> Codec:
+    """Return the codec called `name`, `characters` or `bytes`, for a model trained on `text`.
+
+    Raises:
+        DataError: If no codec has that name.
+    """
+    if name == CharacterCodec.kind:
+        return CharacterCodec.from_text(text)
+    if name == ByteCodec.kind:
+        return ByteCodec()
+    raise DataError(f"no codec is called {name}; there are {CharacterCodec.kind} and {ByteCodec.kind}")
 
 
 def split_text(text: str) -> tuple[str, str]:
@@ -70,6 +78,12 @@ def builtin_text() -> str:
     """Return the help texts that every Python carries, about 465,000 characters of English."""
     topics = pydoc_data.topics.topics
     return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+def run_validation_text(folder: Path) -> str | None:
+    """Return the validation text that a run keeps in its folder; None if the folder is no run."""
+    file = folder / VALID_FILE
+    return _read_file(file) if file.is_file() else None
 
 
 def read_text(path: Path) -> str:

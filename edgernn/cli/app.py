@@ -1,0 +1,81 @@
+"""The `edgernn` command: its subcommands, and how errors become exit codes."""
+
+import contextlib
+import os
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from edgernn import __version__
+from edgernn.cli import demo, export, generate, inspect, profile, providers, quantize, train, verify
+from edgernn.cli.console import print_error
+from edgernn_runtime.errors import EdgeRNNError, GateError
+
+EXIT_ERROR: Final = 1
+EXIT_GATE: Final = 3
+EXIT_INTERRUPT: Final = 130
+
+app = typer.Typer(
+    name="edgernn",
+    help="Recurrent PyTorch models from training to a streaming edge device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(train.app, name="train")
+app.command("export")(export.export)
+app.command("verify")(verify.verify)
+app.command("quantize")(quantize.quantize)
+app.command("generate")(generate.generate)
+app.command("profile")(profile.profile)
+app.command("inspect")(inspect.inspect)
+app.command("providers")(providers.providers)
+app.command("demo")(demo.demo)
+
+_DEBUG: Final = "EDGERNN_DEBUG"
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001, typer calls it so
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[  # noqa: ARG001, its callback does the work
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ[_DEBUG] = "1"
+
+
+def main() -> None:
+    """Run the command line, and end the process with its exit code.
+
+    0 done; 1 an expected error, in one line; 2 wrong usage; 3 it ran, and a gate that the caller set
+    failed; 130 interrupted.
+    """
+    try:
+        app()
+    except GateError as error:
+        _fail(error, EXIT_GATE)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_ERROR)
+    except (EdgeRNNError, OSError) as error:
+        _fail(error, EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPT)
+
+
+def _fail(error: Exception, code: int) -> None:
+    if os.environ.get(_DEBUG):
+        raise error
+    print_error(str(error))
+    sys.exit(code)

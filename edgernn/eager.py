@@ -1,0 +1,64 @@
+"""One step of a text model in torch eager, in the forms that people write: what step models are measured against."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgernn.cells import to_torch
+from edgernn.models import RecurrentLM
+
+Step = Callable[[int], NDArray[np.float32]]
+"""Takes a token and returns logits, float32 `[vocabulary]`; the state is kept inside."""
+
+
+def eager_steps(model: RecurrentLM) -> Mapping[str, Step]:
+    """Return the model's step in torch, by the name of its form: torch's cells, or its sequence module.
+
+    Both run in inference mode. Relative to each other and to the machine either may be the faster one.
+    """
+    return {"cells": _cells_step(model), "module": _module_step(model)}
+
+
+def _cells_step(model: RecurrentLM) -> Step:
+    cells = [_torch_cell(cell.kernel) for cell in model.stack.layers]
+    states: list[object] = [None for _ in cells]
+
+    @torch.inference_mode()
+    def step(token: int) -> NDArray[np.float32]:
+        x: Tensor = model.embedding(torch.tensor([token]))
+        for i, cell in enumerate(cells):
+            states[i] = after = cell(x, states[i])
+            x = after[0] if isinstance(after, tuple) else after
+        return model.head(x)[0].numpy()  # type: ignore[no-any-return]
+
+    return step
+
+
+def _module_step(model: RecurrentLM) -> Step:
+    rnn = to_torch(model.stack).eval()
+    state: object = None
+
+    @torch.inference_mode()
+    def step(token: int) -> NDArray[np.float32]:
+        nonlocal state
+        y, state = rnn(model.embedding(torch.tensor([[token]])), state)
+        return model.head(y)[0, 0].numpy()  # type: ignore[no-any-return]
+
+    return step
+
+
+def _torch_cell(kernel: nn.RNNBase) -> nn.RNNCellBase:
+    """Return torch's cell module with the weights of a one-layer sequence module."""
+    sizes = kernel.input_size, kernel.hidden_size
+    cell: nn.RNNCellBase
+    if kernel.mode == "LSTM":
+        cell = nn.LSTMCell(*sizes)
+    elif kernel.mode == "GRU":
+        cell = nn.GRUCell(*sizes)
+    else:
+        cell = nn.RNNCell(*sizes, nonlinearity=kernel.mode.removeprefix("RNN_").lower())
+    cell.load_state_dict({name.removesuffix("_l0"): weight for name, weight in kernel.state_dict().items()})
+    return cell.eval()
