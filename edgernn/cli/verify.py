@@ -25,7 +25,7 @@ def verify(
         float | None,
         typer.Option(
             min=0,
-            help="Fail if an output differs by more, teacher-forced (default: 1e-4 if both are float32).",
+            help="Fail if an output differs by more, teacher-forced (default: 1e-3 if both are float32).",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the shared sampling noise.")] = 0,

@@ -19,7 +19,8 @@ from edgernn_runtime.noise import uniforms
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.spec import Spec
 
-FLOAT_TOLERANCE: Final = 1e-4
+FLOAT_TOLERANCE: Final = 1e-3
+"""Between float32 models: over 10,000 steps the rounding of long-lived cell states adds up to some 1e-4."""
 
 
 @dataclass(frozen=True, slots=True)
