@@ -34,7 +34,7 @@ def quantize(
     """Store weights in fewer bits, and say what that costs in perplexity."""
     from edgernn_export.metadata import read_model
     from edgernn_export.perplexity import perplexity
-    from edgernn_export.quantize.quantizer import quantize as quantize_file
+    from edgernn_export.quantization.quantizer import quantize as quantize_file
 
     target = output or model.with_suffix(f".{precision}.onnx")
     tokens = find_tokens(read_model(model)[1], model=model, data=data, limit=max_tokens)

@@ -12,7 +12,7 @@ from edgernn.cli.sequence import find_tokens
 from edgernn_runtime.errors import DataError, GateError
 
 if TYPE_CHECKING:
-    from edgernn_export.verify import FreeRunning, VerifyReport
+    from edgernn_export.verification import FreeRunning, VerifyReport
     from edgernn_runtime import Engine
 
 
@@ -32,8 +32,8 @@ def verify(
     json: Json = False,
 ) -> None:
     """Compare two models along one long stream, teacher-forced and free-running."""
-    from edgernn_export.verify import FLOAT_TOLERANCE
-    from edgernn_export.verify import verify as compare
+    from edgernn_export.verification import FLOAT_TOLERANCE
+    from edgernn_export.verification import verify as compare
     from edgernn_runtime.engines.ort import OrtEngine
 
     candidate = OrtEngine(model)

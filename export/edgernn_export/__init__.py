@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from edgernn_export.exporter import ExportReport as ExportReport
     from edgernn_export.exporter import export as export
-    from edgernn_export.quantize.quantizer import QuantizeReport as QuantizeReport
-    from edgernn_export.quantize.quantizer import quantize as quantize
+    from edgernn_export.quantization.quantizer import QuantizeReport as QuantizeReport
+    from edgernn_export.quantization.quantizer import quantize as quantize
     from edgernn_export.step import StepModule as StepModule
     from edgernn_export.torch_engine import TorchEngine as TorchEngine
-    from edgernn_export.verify import VerifyReport as VerifyReport
-    from edgernn_export.verify import verify as verify
+    from edgernn_export.verification import VerifyReport as VerifyReport
+    from edgernn_export.verification import verify as verify
 
 _HOMES: Final = {
     "ExportReport": "exporter",
-    "QuantizeReport": "quantize.quantizer",
+    "QuantizeReport": "quantization.quantizer",
     "StepModule": "step",
     "TorchEngine": "torch_engine",
-    "VerifyReport": "verify",
+    "VerifyReport": "verification",
     "export": "exporter",
-    "quantize": "quantize.quantizer",
-    "verify": "verify",
+    "quantize": "quantization.quantizer",
+    "verify": "verification",
 }
 
 

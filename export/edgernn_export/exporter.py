@@ -59,12 +59,14 @@ def export(
         tolerance: The largest absolute difference that is allowed in any output.
 
     Raises:
-        ExportError: If torch cannot export the module, or the graph is no valid ONNX.
+        ExportError: If the module does not return what its Spec says, torch cannot export it, or the graph
+            is no valid ONNX.
         ParityError: If module and graph differ by more than the tolerance; nothing is written.
         OutputError: If the file cannot be written; OutputExistsError if it exists.
     """
     target = Path(path)
     check_target(target, overwrite=overwrite)
+    TorchEngine(step).executor(1).run()
     graph = to_graph(step)
     passes = optimize(graph)
     model = ir.to_proto(graph)

@@ -9,6 +9,7 @@ from typing import Final
 
 import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import OutputFixPass
 from torch.export import Dim
 
 from edgernn_export.step import StepModule, as_module
@@ -54,7 +55,15 @@ def to_graph(step: StepModule) -> ir.Model:
         raise ExportError(f"torch could not export {type(module).__name__}: {reason}") from error
     if program is None:
         raise ExportError(f"torch returned no program for {type(module).__name__}")
-    return program.model
+    return _named(program.model, [*(each.name for each in spec.outputs), *(state.output for state in spec.states)])
+
+
+def _named(model: ir.Model, outputs: list[str]) -> ir.Model:
+    """Give every output a value and a name of its own, also where one is an input or another output."""
+    OutputFixPass()(model)
+    for value, name in zip(model.graph.outputs, outputs, strict=True):
+        value.name = name
+    return model
 
 
 def _like_signature(module: torch.nn.Module, flat: tuple[dict[int, object], ...]) -> tuple[object, ...]:

@@ -93,7 +93,7 @@ class TorchExecutor:
                 )
         for output, result in zip(self._outputs.values(), results, strict=False):
             output[...] = result.numpy()
-        self._states = list(results[len(self._outputs) :])
+        self._states = [result.clone() for result in results[len(self._outputs) :]]
 
     def read_state(self) -> tuple[Array, ...]:
         """Return copies of the current states."""

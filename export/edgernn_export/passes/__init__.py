@@ -32,7 +32,6 @@ def optimize(model: ir.Model) -> tuple[str, ...]:
 def tidy(model: ir.Model) -> None:
     """Drop what nothing uses, doc strings, and the exporter's notes (which hold paths of this machine)."""
     for each in (
-        common.IdentityEliminationPass(),
         common.RemoveUnusedNodesPass(),
         common.ClearMetadataAndDocStringPass(),
         common.NameFixPass(),

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgernn_export.passes.edit import add_constant, constant_of, nodes_of, only_user, operand, replace
-from edgernn_export.quantize.blocks import Bits, dequantize_blocks, quantize_blocks
+from edgernn_export.quantization.blocks import Bits, dequantize_blocks, quantize_blocks
 
 DOMAIN: Final = "com.microsoft"
 INT8_ACTIVATIONS: Final = 4

@@ -10,9 +10,9 @@ import onnx_ir as ir
 from edgernn_export.metadata import read_model, weight_bytes, write_spec
 from edgernn_export.passes import tidy
 from edgernn_export.passes.split_gemm import split_gemm
-from edgernn_export.quantize.blocks import Bits
-from edgernn_export.quantize.matmul_nbits import QuantizedNode, to_matmul_nbits
-from edgernn_export.verify import TeacherForced, teacher_forced
+from edgernn_export.quantization.blocks import Bits
+from edgernn_export.quantization.matmul_nbits import QuantizedNode, to_matmul_nbits
+from edgernn_export.verification import TeacherForced, teacher_forced
 from edgernn_runtime.engine import Array, Engine
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.errors import QuantizationError

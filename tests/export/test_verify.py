@@ -1,0 +1,94 @@
+"""Verify: differences are found where they are, and only there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
+from edgernn_export import TorchEngine, export, verify
+from edgernn_export.perplexity import mean_nats, perplexity
+from edgernn_export.verification import free_running, teacher_forced
+from edgernn_runtime.engines.ort import OrtEngine
+from edgernn_runtime.errors import InputError
+from edgernn_runtime.sampling import GREEDY, Sampler
+
+VOCABULARY = 9
+
+
+def step_of(seed: int = 0, cell: str = "lstm") -> RecurrentLMStep:
+    torch.manual_seed(seed)
+    model = RecurrentLM(ModelConfig(cell, VOCABULARY, hidden=10, layers=2))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return RecurrentLMStep(model, start=0)
+
+
+TOKENS = list(np.random.default_rng(0).integers(0, VOCABULARY, 400))
+
+
+@pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
+def test_a_float_model_picks_the_same_tokens_as_torch(tmp_path: Path, cell: str) -> None:
+    step = step_of(cell=cell)
+    engine = OrtEngine(export(step, tmp_path / "m.onnx").path)
+    report = verify(TorchEngine(step), engine, TOKENS, tolerance=1e-4)
+    assert report.passed
+    assert report.teacher_forced.max_abs <= 1e-5
+    assert report.teacher_forced.kl_nats == pytest.approx(0, abs=1e-9)
+    assert report.teacher_forced.first_divergence is None
+    for run in (report.greedy, report.sampled):
+        assert run is not None
+        assert (run.first_divergence, run.agreement, run.margin) == (None, 1.0, None)
+
+
+def test_a_changed_layer_is_named_as_the_state_that_diverges_first() -> None:
+    source, changed = step_of(), step_of()
+    changed.model.stack.layers[1].kernel.get_parameter("bias_ih_l0").data += 0.01
+    report = verify(TorchEngine(source), TorchEngine(changed), TOKENS, tolerance=1e-4)
+    assert not report.passed
+    assert report.teacher_forced.first_divergence == 0
+    assert report.teacher_forced.worst_state in {"state.1.h", "state.1.c"}
+    drift = {state.name: state.max_abs for state in report.teacher_forced.states}
+    assert drift["state.0.h"] == drift["state.0.c"] == 0
+
+
+def test_other_weights_generate_other_tokens_and_the_margin_says_how_close_it_was() -> None:
+    source, other = TorchEngine(step_of(0)), TorchEngine(step_of(1))
+    for sampler in (GREEDY, Sampler()):
+        run = free_running(source, other, 100, sampler=sampler, seed=4)
+        assert run.first_divergence is not None
+        assert run.agreement < 1
+        assert run.margin is not None
+        assert run.margin >= 0
+
+
+def test_nan_never_passes() -> None:
+    source, broken = step_of(), step_of()
+    broken.model.head.bias.data[3] = float("nan")
+    forced = teacher_forced(TorchEngine(source), TorchEngine(broken), TOKENS[:5])
+    assert not forced.max_abs <= 1e9
+    assert forced.first_divergence == 0
+
+
+def test_models_of_different_shape_are_not_compared() -> None:
+    with pytest.raises(InputError, match="different states"):
+        verify(TorchEngine(step_of()), TorchEngine(step_of(cell="gru")), TOKENS, tolerance=None)
+    with pytest.raises(InputError, match="no inputs"):
+        verify(TorchEngine(step_of()), TorchEngine(step_of()), [], tolerance=None)
+
+
+def test_perplexity_is_that_of_the_sequence_model() -> None:
+    step = step_of()
+    tokens = torch.tensor(np.array(TOKENS))
+    with torch.inference_mode():
+        logits, _ = step.model.scan(tokens[:-1, None], step.model.init(1))
+        expected = nn.functional.cross_entropy(logits[:, 0], tokens[1:])
+    assert mean_nats(TorchEngine(step), TOKENS) == pytest.approx(float(expected), abs=1e-6)
+    assert perplexity(TorchEngine(step), TOKENS) == pytest.approx(float(expected.exp()), rel=1e-6)
+
+
+def test_perplexity_needs_two_tokens() -> None:
+    with pytest.raises(InputError, match="two tokens"):
+        perplexity(TorchEngine(step_of()), [1])
