@@ -73,7 +73,7 @@ def test_a_step_graph_is_valid_onnx_without_loops_or_recurrent_operators(tmp_pat
     onnx.checker.check_model(model, full_check=True)
     operators = {node.op_type for node in model.graph.node}
     assert not operators & {"Loop", "Scan", "If", "LSTM", "GRU", "RNN"}
-    assert [value.name for value in model.graph.input][0] == "token"
+    assert model.graph.input[0].name == "token"
     assert {value.name for value in model.graph.input if value.name.startswith("state.")} == {
         state.input for state in report.spec.states
     }

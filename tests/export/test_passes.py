@@ -116,7 +116,8 @@ def test_a_projection_of_something_else_is_no_table() -> None:
 
 
 def test_an_embedding_that_others_read_stays_beside_its_table() -> None:
-    body = "e = Gather <axis = 0> (E, token) p = MatMul (e, W) q = MatMul (x, W) s = Add (p, q) y = Concat <axis = 1> (s, e)"
+    sums = "p = MatMul (e, W) q = MatMul (x, W) s = Add (p, q)"
+    body = f"e = Gather <axis = 0> (E, token) {sums} y = Concat <axis = 1> (s, e)"
     check(body, token_table, {"Gather": 2, "MatMul": 1, "Add": 1, "Concat": 1}, "float[batch, 14] y")
 
 

@@ -13,6 +13,9 @@ DOMAIN: Final = "com.microsoft"
 INT8_ACTIVATIONS: Final = 4
 """The accuracy level at which activations are rounded to int8 as well, per row and block."""
 
+SMALLEST_BLOCK: Final = 16
+"""What MatMulNBits takes at least; a block is a power of two, and none is padded to twice its rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class QuantizedNode:
@@ -35,7 +38,7 @@ def to_matmul_nbits(model: ir.Model, *, bits: Bits, block: int) -> tuple[Quantiz
     Args:
         model: The step graph, changed in place.
         bits: Bits of a weight.
-        block: Weights along K that share a scale.
+        block: Weights along K that share a scale, a power of two; fewer where K is smaller.
 
     Returns:
         What was quantized; empty if the graph has no such product.
@@ -56,6 +59,7 @@ def _replace_product(
 ) -> QuantizedNode:
     rows, columns = weight.shape
     name = str(operand(node, 1).name)
+    block = min(block, max(SMALLEST_BLOCK, 1 << (rows - 1).bit_length()))
     blocks = quantize_blocks(weight, bits=bits, block=block)
     constants = [
         add_constant(graph, f"{name}.{part}", array)

@@ -1,0 +1,257 @@
+"""The commands as a user calls them: results, JSON keys, exit codes, and what stdout and stderr hold."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from edgernn.cli import main
+
+KEYS = {
+    "train": {"run_dir", "steps", "train_loss", "valid_loss", "bits_per_token", "accuracy", "seconds"},
+    "export": {"path", "bytes", "states", "opset", "lowering", "parity"},
+    "quantize": {"path", "precision", "bytes_before", "bytes_after", "quantized_nodes", "quality", "drift"},
+    "verify": {"steps", "teacher_forced", "free_running", "worst_state", "passed"},
+    "summary": {"tokens", "seed", "first_token_ms", "tokens_per_s"},
+    "profile": {
+        "path", "provider", "threads", "steps", "step_us", "jitter_us", "steps_per_s", "load_ms", "first_step_ms",
+        "peak_rss_bytes", "weight_bytes", "floor_us", "floor_ratio", "rtf",
+    },
+    "inspect": {"spec", "bytes", "operators", "model_id"},
+    "providers": {"name", "available", "version", "devices", "fix"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.code == 0, self.err
+        assert self.out.count("\n") == 1
+        return json.loads(self.out)
+
+
+class Edgernn(Protocol):
+    def __call__(self, *arguments: object) -> Outcome: ...
+
+
+@pytest.fixture
+def edgernn(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Edgernn:
+    """Return a function that runs the command line in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["edgernn", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert isinstance(end.value.code, int)
+        out, err = capfd.readouterr()
+        return Outcome(end.value.code, out, err)
+
+    return run
+
+
+TEXT = "pack my box with five dozen liquor jugs; the naïve café is closed. " * 60
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a trained run, exported and quantized by the commands."""
+    folder = tmp_path_factory.mktemp("road")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    argv = sys.argv
+    run = folder / "run"
+    tiny = ["--hidden", "24", "--batch", "8", "--segment", "16", "--max-steps", "40", "--valid-every", "20"]
+    for arguments in (
+        ["train", "text", "--data", str(folder / "text.txt"), *tiny, "-o", str(run)],
+        ["export", str(run)],
+        ["quantize", str(run / "model.onnx"), "--precision", "int8"],
+        ["quantize", str(run / "model.onnx"), "--precision", "int4"],
+    ):
+        sys.argv = ["edgernn", *arguments]
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+    sys.argv = argv
+    return folder
+
+
+def one_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, text
+    return lines[0]
+
+
+def test_train_leaves_a_run_and_says_how_it_went(tmp_path: Path, folder: Path, edgernn: Edgernn) -> None:
+    run = tmp_path / "run"
+    data, steps = folder / "text.txt", ["--batch", 4, "--segment", 8, "--max-steps", 6, "--hidden", 8]
+    result = edgernn(
+        "train", "text", "--data", data, *steps, "-o", run, "--cell", "gru", "--codec", "bytes", "--json"
+    ).json
+    assert KEYS["train"] <= result.keys()
+    assert result["steps"] == 6
+    names = {"run.json", "checkpoint.safetensors", "model.safetensors", "metrics.jsonl", "loss.png", "valid.txt"}
+    assert {path.name for path in run.iterdir()} == names
+    again = edgernn("train", "text", "-o", run, "--max-steps", 1)
+    assert (again.code, again.out) == (1, "")
+    assert one_line(again.err).startswith("error: ")
+
+
+def test_a_resumed_run_keeps_its_settings(folder: Path, edgernn: Edgernn) -> None:
+    result = edgernn("train", "text", "-o", folder / "run", "--resume", "--hidden", 32)
+    assert result.code == 1
+    assert "--hidden cannot change" in one_line(result.err)
+
+
+def test_export_prints_its_report(tmp_path: Path, folder: Path, edgernn: Edgernn) -> None:
+    result = edgernn("export", folder / "run", "-o", tmp_path / "m.onnx", "--json").json
+    assert KEYS["export"] <= result.keys()
+    assert result["states"] == ["state.0.h", "state.0.c", "state.1.h", "state.1.c"]
+    assert result["parity"]["steps"] == 256
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_quantize_prints_its_report(tmp_path: Path, folder: Path, edgernn: Edgernn, precision: str) -> None:
+    target = tmp_path / "q.onnx"
+    result = edgernn("quantize", folder / "run" / "model.onnx", "--precision", precision, "-o", target, "--json").json
+    assert KEYS["quantize"] <= result.keys()
+    assert result["quality"].keys() == {"metric", "before", "after", "relative"}
+    assert result["bytes_after"] == target.stat().st_size < result["bytes_before"]
+
+
+def test_verify_compares_with_the_run_and_with_another_model(folder: Path, edgernn: Edgernn) -> None:
+    model, int8 = folder / "run" / "model.onnx", folder / "run" / "model.int8.onnx"
+    result = edgernn("verify", model, "--against", folder / "run", "--steps", 300, "--json").json
+    assert KEYS["verify"] <= result.keys()
+    assert result["passed"]
+    assert result["free_running"]["first_divergence"] is None
+    assert result["teacher_forced"].keys() >= {"max_abs", "mean_abs", "kl_nats"}
+    assert edgernn("verify", int8, "--against", model, "--steps", 300, "--json").json["teacher_forced"]["max_abs"] > 0
+
+
+def test_a_drift_gate_that_fails_ends_with_code_three(folder: Path, edgernn: Edgernn) -> None:
+    model, int8 = folder / "run" / "model.onnx", folder / "run" / "model.int8.onnx"
+    result = edgernn("verify", int8, "--against", model, "--steps", 100, "--max-drift", 1e-9, "--json")
+    assert result.code == 3
+    assert json.loads(result.out)["passed"] is False
+    assert "more than 1e-09" in one_line(result.err)
+
+
+def test_generate_is_the_same_for_the_same_seed_and_only_for_it(folder: Path, edgernn: Edgernn) -> None:
+    arguments = ["generate", folder / "run" / "model.onnx", "--prompt", "the ", "--max-tokens", 60]
+    first, again, other = (edgernn(*arguments, "--seed", seed) for seed in (1, 1, 2))
+    assert first.code == 0
+    assert first.out == again.out != other.out
+    assert len(first.out) == 61  # and a line break at the end
+    assert "tokens/s" in one_line(first.err)
+
+
+def test_generate_json_is_one_object_a_token_and_a_summary(folder: Path, edgernn: Edgernn) -> None:
+    arguments = ["generate", folder / "run" / "model.int8.onnx", "--prompt", "the ", "--max-tokens", 20, "--json"]
+    *tokens, summary = [json.loads(line) for line in edgernn(*arguments).out.splitlines()]
+    assert len(tokens) == 20
+    assert all(each.keys() == {"token", "text"} for each in tokens)
+    assert KEYS["summary"] <= summary.keys()
+
+
+def test_a_saved_state_continues_the_text_in_another_call(tmp_path: Path, folder: Path, edgernn: Edgernn) -> None:
+    model, state = folder / "run" / "model.int4.onnx", tmp_path / "s.npz"
+    common = ["--temperature", 0.9, "--seed", 5]
+    whole = edgernn("generate", model, "--prompt", "the ", "--max-tokens", 50, *common).out
+    first = edgernn("generate", model, "--prompt", "the ", "--max-tokens", 17, *common, "--save-state", state).out
+    rest = edgernn("generate", model, "--max-tokens", 33, "--state", state).out
+    assert first[:-1] + rest == whole
+    refused = edgernn("generate", folder / "run" / "model.onnx", "--state", state)
+    assert "a state continues only on the model that made it" in one_line(refused.err)
+
+
+def test_profile_measures_models_side_by_side(folder: Path, edgernn: Edgernn) -> None:
+    models = [folder / "run" / name for name in ("model.onnx", "model.int8.onnx")]
+    result = edgernn("profile", *models, "--steps", 200, "--json").json
+    assert [each["path"] for each in result["models"]] == list(map(str, models))
+    for each in result["models"]:
+        assert KEYS["profile"] <= each.keys()
+        latency = each["step_us"]
+        assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["p999"] <= latency["max"]
+        assert each["floor_us"] > 0
+        assert each["peak_rss_bytes"] > 1e7
+    gate = edgernn("profile", models[0], "--steps", 100, "--max-p99-us", 0.001)
+    assert gate.code == 3
+    assert "above 0.001 us" in one_line(gate.err)
+    assert "p50" in gate.out
+
+
+def test_inspect_shows_the_spec_and_the_operators(folder: Path, edgernn: Edgernn) -> None:
+    result = edgernn("inspect", folder / "run" / "model.int8.onnx", "--json").json
+    assert result.keys() == KEYS["inspect"]
+    assert result["operators"]["MatMulNBits"] == 3
+    assert result["spec"]["precision"] == "int8"
+    text = edgernn("inspect", folder / "run" / "model.int8.onnx").out
+    assert "state.1.c" in text
+
+
+def test_providers_lists_what_is_here_and_what_is_not(edgernn: Edgernn) -> None:
+    result = {each["name"]: each for each in edgernn("providers", "--json").json}
+    assert all(each.keys() == KEYS["providers"] for each in result.values())
+    assert result["cpu"]["available"]
+    assert any(not each["available"] and each["fix"] for each in result.values())
+    assert "cpu" in edgernn("providers").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "RUN/model.onnx", "--prompt", "Ω"], "U+03A9"),
+        (["generate", "RUN/model.onnx", "--provider", "warp"], "no provider is called warp"),
+        (["generate", "RUN/model.onnx", "--provider", "qnn"], "provider qnn is not in this ONNX Runtime"),
+        (["generate", "RUN/model.onnx", "--temperature", "-1"], "temperature must be 0"),
+        (["generate", "RUN/model.onnx", "--seed", "-1"], "seed must lie in"),
+        (["generate", "RUN/model.onnx", "--stop", "ab"], "is 2 tokens"),
+        (["generate", "RUN/model.onnx", "--threads", "0"], "threads must be positive"),
+        (["generate", "none.onnx"], "does not exist"),
+        (["generate", "RUN"], "is a folder"),
+        (["generate", "RUN/run.json"], "could not be loaded"),
+        (["quantize", "RUN/model.int8.onnx"], "is int8 already"),
+        (["quantize", "RUN/model.onnx", "--precision", "int8"], "exists"),
+        (["export", "RUN"], "exists"),
+        (["export", "nowhere"], "holds no run"),
+        (["verify", "RUN/model.onnx", "--against", "RUN", "--steps", "100000"], "lower --steps"),
+        (["train", "text", "--data", "none.txt", "-o", "new"], "could not be read"),
+        (["train", "text", "-o", "new", "--learning-rate", "-1"], "learning_rate must be positive"),
+        (["train", "text", "-o", "nowhere", "--resume"], "holds no run"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_code_one(
+    tmp_path: Path,
+    folder: Path,
+    edgernn: Edgernn,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = edgernn(*(each.replace("RUN", str(folder / "run")) for each in arguments))
+    assert (result.code, result.out) == (1, "")
+    assert one_line(result.err).startswith("error: ")
+    assert message in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["train"], ["export"], ["quantize", "m.onnx", "--precision", "int3"], ["fly"]]
+)
+def test_wrong_usage_is_code_two(edgernn: Edgernn, arguments: list[str]) -> None:
+    assert edgernn(*arguments).code == 2
+
+
+def test_debug_shows_the_traceback(edgernn: Edgernn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGERNN_DEBUG", "")
+    with pytest.raises(OSError, match="does not exist"):
+        edgernn("--debug", "generate", "none.onnx")

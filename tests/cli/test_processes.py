@@ -1,0 +1,104 @@
+"""The command line as processes: signals, pipes, encodings, and a device without torch."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgernn.training.tensors import read_tensors
+
+EDGERNN = [sys.executable, "-m", "edgernn"]
+ROOT = Path(__file__).parents[2]
+TINY = ["--hidden", "48", "--batch", "8", "--segment", "32", "--valid-every", "40", "--threads", "1"]
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [*EDGERNN, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=False, env={**os.environ, **environment})
+
+
+@pytest.fixture(scope="module")
+def byte_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a byte model trained on text of which every character has three bytes."""
+    folder = tmp_path_factory.mktemp("bytes")
+    (folder / "text.txt").write_text("音楽と文字は流れる川のように続く。" * 200, encoding="utf-8")
+    output = folder / "run"
+    data = ["--data", folder / "text.txt", "--codec", "bytes"]
+    assert (
+        run("train", "text", *data, *TINY, "--learning-rate", "1e-2", "--max-steps", 300, "-o", output).returncode == 0
+    )
+    assert run("export", output).returncode == 0
+    return output / "model.onnx"
+
+
+@pytest.mark.parametrize("environment", [{}, {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}])
+def test_text_reaches_a_pipe_in_whole_characters(byte_model: Path, environment: dict[str, str]) -> None:
+    done = run("generate", byte_model, "--prompt", "音", "--max-tokens", "100", "--temperature", "0", **environment)
+    assert done.returncode == 0
+    text = done.stdout.decode("utf-8")
+    assert "楽" in text
+    assert "\ufffd" not in text
+    assert len(text) == 34  # 33 whole characters out of 100 bytes, and a line break
+
+
+def test_a_reader_that_goes_away_is_no_crash(byte_model: Path) -> None:
+    command = f"{' '.join(EDGERNN)} generate {byte_model} --prompt 音 --max-tokens 5000 | head -c 6"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
+    assert done.stdout.decode("utf-8") != ""
+    assert b"Traceback" not in done.stderr
+
+
+def test_help_loads_no_torch() -> None:
+    code = "import sys; from edgernn.cli import main; sys.argv = ['edgernn', '--help']\ntry: main()\nexcept SystemExit: pass\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == b"False"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_a_signal_ends_resumes_to_the_uninterrupted_result(tmp_path: Path, number: signal.Signals) -> None:
+    common = [*TINY, "--max-steps", "600"]
+    assert run("train", "text", *common, "-o", tmp_path / "whole").returncode == 0
+    parted = tmp_path / "parted"
+    process = subprocess.Popen([*EDGERNN, "train", "text", *common, "-o", str(parted)], stderr=subprocess.DEVNULL)
+    while not (parted / "checkpoint.safetensors").exists():
+        time.sleep(0.05)
+    time.sleep(random.uniform(0.2, 1.5))  # noqa: S311, any moment will do
+    process.send_signal(number)
+    assert process.wait() == {signal.SIGKILL: -9}.get(number, 130)
+    assert run("train", "text", "-o", parted, "--resume", "--threads", "1").returncode == 0
+    for name in ("model.safetensors", "checkpoint.safetensors"):
+        left, right = read_tensors(tmp_path / "whole" / name), read_tensors(parted / name)
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[key], right[key]) for key in left)
+
+
+@pytest.mark.slow
+def test_a_device_has_numpy_and_onnxruntime_and_streams_text(tmp_path: Path, byte_model: Path) -> None:
+    assert run("quantize", byte_model, "--precision", "int8").returncode == 0
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    constraints = ["--constraint", str(ROOT / "constraints.txt")]
+    subprocess.run([python, "-m", "pip", "install", "-q", *constraints, str(ROOT / "runtime")], check=True)
+
+    def device(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([python, *arguments], capture_output=True, check=False, cwd=tmp_path)
+
+    model = str(byte_model.with_suffix(".int8.onnx"))
+    done = device("-m", "edgernn_runtime", model, "--prompt", "音", "--max-tokens", "60", "--temperature", "0")
+    assert done.returncode == 0
+    assert "楽" in done.stdout.decode("utf-8")
+    assert b"tokens/s" in done.stderr
+    checked = device("-m", "edgernn_runtime", model)
+    assert b"step p50" in checked.stdout
+    assert device("-c", "import torch").returncode == 1
+    listed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, check=True).stdout.decode()
+    assert not {"torch", "onnx", "typer", "rich", "edgernn"} & {line.split()[0] for line in listed.splitlines()[2:]}
