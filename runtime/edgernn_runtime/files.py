@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -44,7 +43,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], None], *, overwrite: bool
         OutputError: If the file cannot be written; nothing is left behind.
     """
     check_target(path, overwrite=overwrite)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         with temporary.open("xb") as file:
             write(file)

@@ -34,10 +34,9 @@ from edgernn_runtime import load
 loading = time.monotonic()
 model = load(path, providers=providers, threads=threads)
 loaded = time.monotonic()
-from edgernn_runtime.profiling import peak_rss_bytes, zero_input
-stream = model.stream()
-stream.step(zero_input(model.spec))
+model.stream().step(model.spec.inputs[0].zero())
 done = time.monotonic()
+from edgernn_runtime.profiling import peak_rss_bytes
 print(done, 1e3 * (loaded - loading), 1e3 * (done - loaded), peak_rss_bytes())
 """
 
@@ -194,13 +193,6 @@ def stepper(model: Model) -> Callable[[int], None]:
         stream.step_into(inputs[number % count], out)
 
     return step
-
-
-def zero_input(spec: Spec) -> int | Array:
-    """Return the token 0, or a frame of zeros: something that a model's first input takes."""
-    if spec.vocabulary:
-        return 0
-    return np.zeros(spec.inputs[0].sized(1)[1:], spec.inputs[0].dtype)
 
 
 class Floor:

@@ -6,7 +6,6 @@ installed ONNX Runtime has, and checked once more by the engine after the sessio
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Final
 
 import onnxruntime
@@ -181,8 +180,10 @@ def _devices(name: str) -> tuple[str, ...]:
 
 
 def _is_installed(name: str) -> bool:
+    from importlib import metadata  # noqa: PLC0415, costs a cold start 18 ms, and only errors and reports need it
+
     try:
-        distribution(name)
-    except PackageNotFoundError:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
         return False
     return True

@@ -44,6 +44,10 @@ class TensorSpec:
         """Return the shape for a batch of `batch`."""
         return sized(self.shape, batch)
 
+    def zero(self) -> NDArray[np.generic]:
+        """Return zeros of one batch row, as a stream's step takes them: for a token, token 0."""
+        return np.zeros(self.sized(1)[1:], self.dtype)
+
 
 @dataclass(frozen=True, slots=True)
 class StateSpec:

@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +108,8 @@ class State:
         Raises:
             StateError: If the file cannot be read, or holds no state.
         """
+        from zipfile import BadZipFile  # noqa: PLC0415, costs a cold start 4 ms, and only loading a state needs it
+
         try:
             with np.load(Path(path), allow_pickle=False) as content:
                 header = json.loads(str(content[_HEADER]))

@@ -124,7 +124,7 @@ def test_onnxruntime_reads_the_blocks_as_we_do(tmp_path: Path, bits: Bits) -> No
         for each in onnx.load(source).graph.initializer
         if each.name == report.nodes[-1].name
     )
-    block = 32 if bits == 4 else 128
+    block = 64
     rounded = dequantize_blocks(quantize_blocks(weight, bits=bits, block=block))
     before, after = OrtEngine(source).executor(1), OrtEngine(report.path).executor(1)
     for token in TOKENS[:20]:

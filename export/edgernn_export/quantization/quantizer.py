@@ -31,7 +31,7 @@ class Format:
     block: int
 
 
-FORMATS: Final[Mapping[Precision, Format]] = {"int8": Format(8, 128), "int4": Format(4, 32)}
+FORMATS: Final[Mapping[Precision, Format]] = {"int8": Format(8, 128), "int4": Format(4, 64)}
 
 
 @dataclass(frozen=True, slots=True)
