@@ -1,0 +1,128 @@
+"""One token out of the logits and one uniform number."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from edgernn_runtime import GREEDY, Sampler, uniforms
+from edgernn_runtime.errors import InputError
+
+Logits = NDArray[np.float32]
+
+LOGITS = st.integers(1, 40).flatmap(lambda size: arrays(np.float32, size, elements=st.floats(-50, 50, width=32)))
+MILD_LOGITS = st.integers(1, 40).flatmap(lambda size: arrays(np.float32, size, elements=st.floats(-8, 8, width=32)))
+UNIFORMS = st.integers(0, 2**24 - 1).map(lambda bits: bits / 2**24)
+SAMPLERS = st.builds(
+    Sampler,
+    temperature=st.floats(0.05, 10),
+    top_k=st.integers(0, 50),
+    top_p=st.floats(0.01, 1),
+)
+
+
+@given(LOGITS, UNIFORMS)
+def test_greedy_takes_the_highest_logit_whatever_the_uniform(logits: Logits, uniform: float) -> None:
+    assert int(np.argmax(logits)) == GREEDY.sample(logits, uniform)
+    assert int(np.argmax(logits)) == Sampler(temperature=0, top_k=3, top_p=0.5).sample(logits, uniform)
+
+
+def test_greedy_takes_the_first_of_equal_logits() -> None:
+    assert GREEDY.sample(np.array([1, 3, 3], np.float32), 0.9) == 1
+
+
+@given(LOGITS, SAMPLERS, UNIFORMS)
+def test_the_chosen_token_has_a_probability_above_zero(logits: Logits, sampler: Sampler, uniform: float) -> None:
+    token = sampler.sample(logits, uniform)
+    assert 0 <= token < logits.size
+    assert sampler.probabilities(logits)[token] > 0
+
+
+@given(MILD_LOGITS, st.floats(0.5, 4))
+def test_without_filters_probabilities_are_a_softmax(logits: Logits, temperature: float) -> None:
+    weights = Sampler(temperature).probabilities(logits).astype(np.float64)
+    softmax = np.exp(logits.astype(np.float64) / temperature)
+    np.testing.assert_allclose(weights / weights.sum(), softmax / softmax.sum(), rtol=1e-4)
+
+
+@given(MILD_LOGITS, st.integers(1, 50), st.floats(0.5, 4))
+def test_top_k_keeps_the_k_most_probable_tokens(logits: Logits, top_k: int, temperature: float) -> None:
+    weights = Sampler(temperature, top_k=top_k).probabilities(logits)
+    kept = np.flatnonzero(weights)
+    best = sorted(range(logits.size), key=lambda token: (-logits[token], token))[:top_k]
+    assert sorted(best) == kept.tolist()
+
+
+@given(MILD_LOGITS, st.floats(0.01, 0.999), st.floats(0.5, 4))
+def test_top_p_keeps_the_smallest_set_that_holds_the_mass(logits: Logits, top_p: float, temperature: float) -> None:
+    every = Sampler(temperature).probabilities(logits).astype(np.float64)
+    kept = Sampler(temperature, top_p=top_p).probabilities(logits).astype(np.float64)
+    wanted = top_p * every.sum()
+    assert kept.sum() >= wanted * (1 - 1e-9)
+    assert kept.sum() - kept[kept > 0].min() < wanted * (1 + 1e-9)
+    assert every[kept > 0].min() >= every[kept == 0].max(initial=0)
+    assert every[kept > 0].tolist() == kept[kept > 0].tolist()
+
+
+def test_top_p_counts_the_mass_that_top_k_left() -> None:
+    logits = np.log(np.array([0.4, 0.3, 0.2, 0.1], np.float32))
+    assert np.flatnonzero(Sampler(1.0, top_k=2, top_p=0.5).probabilities(logits)).tolist() == [0]
+    assert np.flatnonzero(Sampler(1.0, top_p=0.5).probabilities(logits)).tolist() == [0, 1]
+
+
+@given(MILD_LOGITS, SAMPLERS, UNIFORMS)
+def test_the_choice_is_the_inverse_of_the_cumulative_distribution(
+    logits: Logits, sampler: Sampler, uniform: float
+) -> None:
+    weights = [float(weight) for weight in sampler.probabilities(logits)]
+    total, passed, expected = math.fsum(weights), 0.0, -1
+    for token, weight in enumerate(weights):
+        passed += weight
+        if math.isclose(passed, uniform * total, rel_tol=1e-9):
+            return  # the sum's own rounding decides
+        if passed > uniform * total:
+            expected = token
+            break
+    assert expected == sampler.sample(logits, uniform)
+
+
+def test_tokens_come_as_often_as_they_are_probable() -> None:
+    probabilities = np.array([0.5, 0.2, 0.0, 0.3])
+    logits = np.log(probabilities + 1e-30).astype(np.float32)
+    tokens = [Sampler().sample(logits, float(uniform)) for uniform in uniforms(4, 0, 20_000)]
+    np.testing.assert_allclose(np.bincount(tokens, minlength=4) / 20_000, probabilities, atol=0.01)
+
+
+@pytest.mark.parametrize("sampler", [GREEDY, Sampler(), Sampler(top_k=2), Sampler(top_p=0.5)])
+@pytest.mark.parametrize(
+    "logits", [[0.0, math.nan, 1.0], [math.nan] * 3, [0.0, math.inf, 1.0], [-math.inf] * 3], ids=str
+)
+def test_logits_of_a_broken_model_are_refused(sampler: Sampler, logits: list[float]) -> None:
+    with pytest.raises(InputError, match="the model's logits are not finite"):
+        sampler.sample(np.array(logits, np.float32), 0.5)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-45, 1e-60])
+def test_a_temperature_near_zero_is_almost_greedy(temperature: float) -> None:
+    assert Sampler(temperature).sample(np.array([1, 3, 2], np.float32), 0.999) == 1
+
+
+@pytest.mark.parametrize("temperature", [-0.1, math.nan, math.inf])
+def test_a_temperature_out_of_range_is_refused(temperature: float) -> None:
+    with pytest.raises(InputError, match=rf"temperature must be 0 \(greedy\) or a positive number, got {temperature}"):
+        Sampler(temperature)
+
+
+def test_a_negative_top_k_is_refused() -> None:
+    with pytest.raises(InputError, match=r"top_k must be 0 \(off\) or positive, got -1"):
+        Sampler(top_k=-1)
+
+
+@pytest.mark.parametrize("top_p", [0.0, -1.0, 1.5, math.nan])
+def test_a_top_p_out_of_range_is_refused(top_p: float) -> None:
+    with pytest.raises(InputError, match=rf"top_p must lie in \(0, 1\], got {top_p}"):
+        Sampler(top_p=top_p)
