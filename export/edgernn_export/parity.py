@@ -38,7 +38,7 @@ def largest_difference(left: Engine, right: Engine, inputs: Sequence[dict[str, A
     """
     batch = len(next(iter(inputs[0].values())))
     first, second = left.executor(batch), right.executor(batch)
-    worst = Difference(0.0, 0, left.spec.outputs[0].name)
+    worst = Difference(0.0, 0, left.spec.main_output.name)
     for step, values in enumerate(inputs):
         for executor in (first, second):
             for name, array in values.items():

@@ -44,7 +44,7 @@ class TeacherForced:
 
     Attributes:
         steps: The number of steps.
-        max_abs: The largest absolute difference in the first output.
+        max_abs: The largest absolute difference in the main output.
         mean_abs: The mean absolute difference in it.
         kl_nats: The mean Kullback-Leibler divergence of the source's token distribution from the
             candidate's, in nats per step; None for models without logits.
@@ -123,7 +123,7 @@ def verify(
         candidate: What is compared with it.
         sequence: Inputs of one stream, one array without the batch per step; free running takes as
             many steps, from the source's start token.
-        tolerance: The largest absolute difference allowed in the first output, teacher-forced.
+        tolerance: The largest absolute difference allowed in the main output, teacher-forced.
         seed: The seed of the shared noise.
 
     Raises:
@@ -145,13 +145,13 @@ def teacher_forced(
     if len(sequence) == 0:
         raise InputError("there are no inputs to compare the models on")
     first, second = source.executor(1), candidate.executor(1)
-    output = source.spec.outputs[0]
+    output = source.spec.main_output
     distances = np.empty((len(sequence), 2))
     divergences = np.zeros(len(sequence))
     drift = np.zeros((len(sequence), len(source.spec.states)))
     for step, value in enumerate(sequence):
         for executor in (first, second):
-            executor.inputs[source.spec.inputs[0].name][0] = value
+            executor.inputs[source.spec.main_input.name][0] = value
             executor.run()
         left, right = first.outputs[output.name], second.outputs[output.name]
         distance = np.abs(left.astype(np.float64) - right.astype(np.float64))

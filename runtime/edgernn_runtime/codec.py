@@ -162,8 +162,8 @@ def codec_from_json(source: Mapping[str, object]) -> Codec:
         SpecError: If the description is of no codec that this version knows.
     """
     kind, symbols = source.get("kind"), source.get("symbols")
-    if kind == CharacterCodec.kind and isinstance(symbols, str):
+    if kind == CharacterCodec.kind and isinstance(symbols, str) and len(source) == 2:  # noqa: PLR2004, kind and symbols
         return CharacterCodec(symbols)
-    if kind == ByteCodec.kind:
+    if kind == ByteCodec.kind and len(source) == 1:
         return ByteCodec()
-    raise SpecError(f"codec.kind must be characters (with symbols) or bytes, got {kind!r}")
+    raise SpecError(f"codec must be characters with symbols, or bytes, and nothing else; got {dict(source)!r}")

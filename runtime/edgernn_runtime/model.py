@@ -6,7 +6,6 @@ from pathlib import Path
 from edgernn_runtime.engine import Engine, Executor, Placement
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.errors import InputError, ModelFileError
-from edgernn_runtime.noise import SEED_LIMIT
 from edgernn_runtime.providers import ProviderRequest, resolve
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.spec import Spec
@@ -17,7 +16,7 @@ from edgernn_runtime.stream import Stream
 def load(
     path: str | Path,
     *,
-    providers: Sequence[ProviderRequest] = ("cpu",),
+    providers: str | Sequence[ProviderRequest] = ("cpu",),
     threads: int = 1,
     spinning: bool = False,
     strict: bool = False,
@@ -26,7 +25,7 @@ def load(
 
     Args:
         path: A `.onnx` file that edgernn exported.
-        providers: Execution providers in order of preference: short names (`cpu`, `cuda`, `tensorrt`,
+        providers: An execution provider, or several in order of preference: short names (`cpu`, `cuda`, `tensorrt`,
             `openvino`, `coreml`, `directml`, `qnn`, `webgpu`, ...), full names, or pairs of a name
             and the provider's options. Each one named must be there.
         threads: Threads inside one operator; one is fastest for most step models.
@@ -46,7 +45,15 @@ def load(
     if not file.is_file():
         reason = "is a folder, not a model file" if file.is_dir() else "does not exist"
         raise ModelFileError(f"{file} {reason}")
-    return Model(OrtEngine(file, resolve(providers), threads=threads, spinning=spinning, strict=strict))
+    return Model(
+        OrtEngine(
+            file,
+            resolve([providers] if isinstance(providers, str) else providers),
+            threads=threads,
+            spinning=spinning,
+            strict=strict,
+        )
+    )
 
 
 class Model:
@@ -83,12 +90,16 @@ class Model:
         Raises:
             InputError: If `batch` is not positive, or the graph takes one row only.
         """
-        if batch < 1 or (batch > 1 and self.spec.batch == 1):
-            raise InputError(f"batch must be {'1' if self.spec.batch == 1 else 'positive'}, got {batch}")
+        self._check_batch(batch)
         return self._engine.executor(batch)
 
     def initial_state(self, batch: int = 1) -> State:
-        """Return the state that a stream starts from, with `batch` rows."""
+        """Return the state that a stream starts from, with `batch` rows.
+
+        Raises:
+            InputError: If `batch` is not positive, or the graph takes one row only.
+        """
+        self._check_batch(batch)
         return State(self.model_id, tuple(state.initial_array(batch) for state in self.spec.states))
 
     def stream(self, *, seed: int = 0, sampler: Sampler = GREEDY, state: State | None = None) -> Stream:
@@ -103,9 +114,11 @@ class Model:
             InputError: If the seed is out of range.
             StateError: If the state does not fit this model.
         """
-        if not 0 <= seed < SEED_LIMIT:
-            raise InputError(f"seed must lie in 0..2**64 - 1, got {seed}")
         stream = Stream(self.spec, self.model_id, self.executor, seed=seed, sampler=sampler)
         if state is not None:
             stream.restore(state)
         return stream
+
+    def _check_batch(self, batch: int) -> None:
+        if batch < 1 or (batch > 1 and self.spec.batch == 1):
+            raise InputError(f"batch must be {'1' if self.spec.batch == 1 else 'positive'}, got {batch}")

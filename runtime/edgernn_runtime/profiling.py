@@ -34,7 +34,7 @@ from edgernn_runtime import load
 loading = time.monotonic()
 model = load(path, providers=providers, threads=threads)
 loaded = time.monotonic()
-model.stream().step(model.spec.inputs[0].zero())
+model.stream().step(model.spec.main_input.zero())
 done = time.monotonic()
 from edgernn_runtime.profiling import peak_rss_bytes
 print(done, 1e3 * (loaded - loading), 1e3 * (done - loaded), peak_rss_bytes())
@@ -186,7 +186,7 @@ def stepper(model: Model) -> Callable[[int], None]:
     """Return a function that takes one step of a new stream, fed another input each time."""
     stream = model.stream()
     inputs = list(_random_inputs(model.spec))
-    out = np.empty(model.spec.outputs[0].sized(1)[1:], model.spec.outputs[0].dtype)
+    out = np.empty(model.spec.main_output.sized(1)[1:], model.spec.main_output.dtype)
     count = len(inputs)
 
     def step(number: int) -> None:
@@ -266,7 +266,7 @@ def _start_once(path: Path, providers: Sequence[str], threads: int) -> list[floa
 
 def _random_inputs(spec: Spec) -> Iterator[int | Array]:
     rng = np.random.default_rng(0)
-    tensor = spec.inputs[0]
+    tensor = spec.main_input
     for _ in range(_DISTINCT_INPUTS):
         if spec.vocabulary:
             yield int(rng.integers(spec.vocabulary))

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.errors import InputError
 
+_COLDEST: Final = 1e-3
+
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
@@ -18,7 +20,8 @@ class Sampler:
     first token whose cumulative probability, in the order of the vocabulary, exceeds the uniform.
 
     Attributes:
-        temperature: Divides the logits; 0 is greedy, and then the filters and the uniform have no effect.
+        temperature: Divides the logits, 0.001 at least; 0 is greedy, and then filters and uniform have no
+            effect.
         top_k: Keep the k most probable tokens; 0 keeps all.
         top_p: Keep the most probable tokens until their probabilities sum to at least this (nucleus
             sampling, Holtzman et al. 2020); 1 keeps all.
@@ -33,8 +36,8 @@ class Sampler:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InputError(f"temperature must be 0 (greedy) or a positive number, got {self.temperature}")
+        if self.temperature != 0 and not _COLDEST <= self.temperature < math.inf:
+            raise InputError(f"temperature must be 0 (greedy) or {_COLDEST} at least, got {self.temperature}")
         if self.top_k < 0:
             raise InputError(f"top_k must be 0 (off) or positive, got {self.top_k}")
         if not 0 < self.top_p <= 1:
@@ -48,18 +51,16 @@ class Sampler:
             uniform: A number in [0, 1).
 
         Raises:
-            InputError: If the logits hold NaN or infinity, as a broken model gives.
+            InputError: If the largest logit is NaN or infinite, as a broken model gives; single logits of
+                minus infinity only rule their tokens out.
         """
+        token = int(logits.argmax())
+        if not math.isfinite(logits[token]):
+            raise InputError(f"the model's largest logit is {logits[token]}, so nothing can be chosen")
         if self.temperature == 0:
-            token = int(logits.argmax())
-            if not math.isfinite(logits[token]):
-                raise InputError("the model's logits are not finite")
             return token
         cumulative = self.probabilities(logits).cumsum(dtype=np.float64)
-        total = float(cumulative[-1])
-        if not math.isfinite(total):
-            raise InputError("the model's logits are not finite")
-        return int(cumulative.searchsorted(uniform * total, side="right"))
+        return int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return unnormalised probabilities after temperature and filters, float32 `[vocabulary]`.

@@ -5,6 +5,7 @@ graph's tensors, which output state becomes which input state, and what makes th
 The format is described field by field in `docs/format.md`; `spec_json` reads and writes it.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -169,7 +170,17 @@ class Spec:
         """The number of tokens of a generative token model; 0 for other models."""
         if self.feedback is None or self.distribution != "categorical":
             return 0
-        return int(self.output(self.feedback.output).shape[-1])
+        return int(self.main_output.shape[-1])
+
+    @property
+    def main_input(self) -> TensorSpec:
+        """The input that a stream feeds at each step: the fed-back one, else the first."""
+        return self.inputs[0] if self.feedback is None else self.input(self.feedback.input)
+
+    @property
+    def main_output(self) -> TensorSpec:
+        """The output that a stream returns: the fed-back one, else the first."""
+        return self.outputs[0] if self.feedback is None else self.output(self.feedback.output)
 
     def input(self, name: str) -> TensorSpec:
         """Return the input called `name`; KeyError if there is none."""
@@ -191,6 +202,8 @@ def sized(shape: tuple[Axis, ...], batch: int) -> tuple[int, ...]:
 
 def _check(spec: Spec) -> None:
     """Raise a SpecError that names the first field that does not fit the others."""
+    if not spec.inputs or not spec.outputs:
+        raise SpecError("a step model needs an input and an output")
     first = BATCH if spec.batch == "dynamic" else 1
     parts: list[TensorSpec | StateSpec] = [*spec.inputs, *spec.outputs, *spec.states]
     for part in parts:
@@ -207,7 +220,16 @@ def _check(spec: Spec) -> None:
     for names in (graph_inputs, graph_outputs):
         if len(set(names)) != len(names):
             raise SpecError(f"two tensors share a name: {', '.join(sorted(names))}")
+    _check_numbers(spec)
     _check_feedback(spec)
+
+
+def _check_numbers(spec: Spec) -> None:
+    for name, least in (("frames_per_step", 1), ("delay_steps", 0), ("weight_bytes", 0)):
+        if getattr(spec, name) < least:
+            raise SpecError(f"{name} must be {least} at least, got {getattr(spec, name)}")
+    if spec.rate_hz is not None and not 0 < spec.rate_hz < math.inf:
+        raise SpecError(f"rate_hz must be positive and finite, got {spec.rate_hz}")
 
 
 def _check_feedback(spec: Spec) -> None:
@@ -218,6 +240,8 @@ def _check_feedback(spec: Spec) -> None:
         raise SpecError(f"feedback.output names {feedback.output}, which is no output")
     if feedback.input not in {tensor.name for tensor in spec.inputs}:
         raise SpecError(f"feedback.input names {feedback.input}, which is no input")
+    if spec.distribution == "categorical" and len(spec.main_output.shape) != 2:  # noqa: PLR2004, batch and tokens
+        raise SpecError(f"{feedback.output}.shape must be batch and vocabulary, got {list(spec.main_output.shape)}")
     size = spec.vocabulary
     if spec.codec is not None and spec.codec.size != size:
         raise SpecError(f"codec has {spec.codec.size} tokens, but {feedback.output} has {size}")

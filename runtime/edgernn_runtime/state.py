@@ -1,6 +1,7 @@
 """State: an immutable snapshot of one stream, and the file it is saved as."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.errors import StateError
 from edgernn_runtime.files import write_file
+from edgernn_runtime.noise import SEED_LIMIT
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.spec import Spec
 
@@ -40,14 +42,18 @@ class State:
     held: bytes = b""
 
     def __post_init__(self) -> None:
-        """Make the arrays read-only."""
-        for array in self.arrays:
+        """Check the numbers, and keep read-only copies of the arrays."""
+        if not 0 <= self.seed < SEED_LIMIT or self.step < 0:
+            raise StateError(f"a state needs a seed in 0..2**64 - 1 and a step from 0, got {self.seed} and {self.step}")
+        copies = tuple(np.array(array) for array in self.arrays)
+        for array in copies:
             array.flags.writeable = False
+        object.__setattr__(self, "arrays", copies)
 
     @property
     def batch(self) -> int:
         """The number of rows in the arrays; 1 for a model without state."""
-        return int(self.arrays[0].shape[0]) if self.arrays else 1
+        return int(self.arrays[0].shape[0]) if self.arrays and self.arrays[0].ndim else 1
 
     def check(self, spec: Spec, model_id: str) -> None:
         """Check that the state fits a model.
@@ -64,15 +70,7 @@ class State:
                 f"the state belongs to model {self.model_id[:12]}, this is model {model_id[:12]}; "
                 "a state continues only on the model that made it"
             )
-        if len(self.arrays) != len(spec.states):
-            raise StateError(f"the model has {len(spec.states)} states, got {len(self.arrays)} arrays")
-        for wanted, array in zip(spec.states, self.arrays, strict=True):
-            shape = wanted.sized(self.batch)
-            if array.dtype != wanted.dtype or array.shape != shape:
-                raise StateError(
-                    f"{wanted.input} must be {wanted.dtype}{list(shape)}, got {array.dtype}{list(array.shape)}; "
-                    f"start from model.initial_state(batch={self.batch})"
-                )
+        check_states(spec, self.arrays, self.batch)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the state as an `.npz` file, whole or not at all.
@@ -127,7 +125,24 @@ class State:
             )
         except OSError as error:
             raise StateError(f"{path} could not be read: {error.strerror or error}") from error
-        except (KeyError, TypeError, ValueError, EOFError, BadZipFile) as error:
+        except (BadZipFile, EOFError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, StateError):
                 raise
             raise StateError(f"{path} holds no saved state: {error}") from error
+
+
+def check_states(spec: Spec, arrays: Sequence[NDArray[np.generic]], batch: int) -> None:
+    """Check that `arrays` are the states of a Spec for a batch of `batch`.
+
+    Raises:
+        StateError: If their number, a dtype or a shape differs; the message names the state.
+    """
+    if len(arrays) != len(spec.states):
+        raise StateError(f"the model has {len(spec.states)} states, got {len(arrays)} arrays")
+    for wanted, array in zip(spec.states, arrays, strict=True):
+        shape = wanted.sized(batch)
+        if array.dtype != wanted.dtype or array.shape != shape:
+            raise StateError(
+                f"{wanted.input} must be {wanted.dtype}{list(shape)}, got {array.dtype}{list(array.shape)}; "
+                f"start from model.initial_state(batch={batch})"
+            )

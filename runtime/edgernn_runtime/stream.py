@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.engine import Array, Executor
 from edgernn_runtime.errors import InputError, StateError
-from edgernn_runtime.noise import uniforms
+from edgernn_runtime.noise import SEED_LIMIT, uniforms
 from edgernn_runtime.sampling import Sampler
 from edgernn_runtime.spec import Spec
 from edgernn_runtime.state import State
@@ -34,13 +34,14 @@ class Stream:
         sampler: Sampler,
     ) -> None:
         """Start at the initial state; `executor` is called with the batch size, 1."""
+        check_seed(seed)
         self._spec = spec
         self._model_id = model_id
         self._new_executor = executor
         self._executor = executor(1)
         self._run = self._executor.run
-        self._input: Array = self._executor.inputs[spec.inputs[0].name]
-        self._output: Array = self._executor.outputs[spec.outputs[0].name]
+        self._input: Array = self._executor.inputs[spec.main_input.name]
+        self._output: Array = self._executor.outputs[spec.main_output.name]
         self._vocabulary = spec.vocabulary
         self._logits: NDArray[np.float32] = self._output[0].view(np.float32) if self._vocabulary else np.empty(0, "f4")
         self._noise: NDArray[np.float32] = np.empty(0, np.float32)
@@ -62,14 +63,14 @@ class Stream:
         return self._seed
 
     def step(self, value: SupportsIndex | Array) -> Array:
-        """Take one step and return the model's first output, an array of the caller's own.
+        """Take one step and return the model's main output, an array of the caller's own.
 
         Args:
-            value: A token for a token model; for others the first input's frame, of its dtype and its
+            value: A token for a token model; for others a frame of the main input's dtype and of its
                 shape without the batch.
 
         Returns:
-            The first output without the batch, e.g. logits float32 `[vocabulary]`.
+            The main output without the batch, e.g. logits float32 `[vocabulary]`.
 
         Raises:
             InputError: If the model cannot take the value.
@@ -79,7 +80,7 @@ class Stream:
         return np.array(self._output[0])
 
     def step_into(self, value: SupportsIndex | Array, out: Array) -> None:
-        """Take one step and write the first output into `out`, an array of its shape without the batch.
+        """Take one step and write the main output into `out`, an array of its shape without the batch.
 
         Raises:
             InputError: If the model cannot take the value.
@@ -88,12 +89,35 @@ class Stream:
         self._advance(value)
         out[...] = self._output[0]
 
+    def set_input(self, name: str, value: Array) -> None:
+        """Set an input beside the main one, such as a condition; it stays until it is set again.
+
+        A new stream has zeros there; a snapshot does not keep it.
+
+        Args:
+            name: The input's name.
+            value: An array of its dtype and its shape without the batch.
+
+        Raises:
+            InputError: If the model has no such input, or it is the main one, or the value does not fit.
+        """
+        others = [each.name for each in self._spec.inputs if each.name != self._spec.main_input.name]
+        if name not in others:
+            raise InputError(f"the model has no input {name} beside its main one; it has {', '.join(others) or 'none'}")
+        target = self._executor.inputs[name]
+        array = np.asarray(value)
+        if array.dtype != target.dtype or array.shape != target.shape[1:]:
+            raise InputError(
+                f"{name} must be {target.dtype}{list(target.shape[1:])}, got {array.dtype}{list(array.shape)}"
+            )
+        target[0] = array
+
     def output(self, name: str) -> Array:
         """Return a copy of an output of the last step, without the batch; KeyError if there is none."""
         return np.array(self._executor.outputs[name][0])
 
     def run(self, values: Sequence[int] | Array) -> Array:
-        """Take one step for each value and return the first outputs, `[steps, ...]`.
+        """Take one step for each value and return the main outputs, `[steps, ...]`.
 
         Raises:
             InputError: If the model cannot take a value; the steps before it have been taken.
@@ -159,9 +183,7 @@ class Stream:
         """
         if self._spec.codec is None:
             raise InputError("the model has no codec, so its tokens are not text")
-        if not 0 <= token < self._vocabulary:
-            raise InputError(f"a token must lie in 0..{self._vocabulary - 1}, got {token}")
-        text, self._held = self._spec.codec.decode(token, self._held)
+        text, self._held = self._spec.codec.decode(self._token(token), self._held)
         return text
 
     def token_of(self, text: str) -> int:
@@ -211,50 +233,58 @@ class Stream:
         return other
 
     def reset(self, *, seed: int | None = None) -> None:
-        """Go back to the initial state, with the same seed or another; the sampler stays."""
+        """Go back to the initial state, with the same seed or another; the sampler stays.
+
+        Raises:
+            InputError: If the seed is out of range; the stream is then unchanged.
+        """
+        if seed is not None:
+            check_seed(seed)
         self._executor.reset_row(0)
         self._step, self._pending, self._held = 0, None, b""
         self._seed = self._seed if seed is None else seed
         self._noise = self._noise[:0]
 
     def _advance(self, value: SupportsIndex | Array) -> None:
+        checked = self._token(value) if self._vocabulary else self._frame(value)
         if self._pending is not None:
             self._feed_pending()
-        if self._vocabulary:
-            try:
-                token = index(value)
-            except TypeError as error:
-                raise InputError(f"a token must be an integer, got {value!r}") from error
-            self._feed_token(token)
-            return
-        frame = np.asarray(value)
-        if frame.shape != self._input.shape[1:] or frame.dtype != self._input.dtype:
-            raise InputError(
-                f"{self._spec.inputs[0].name} must be {self._input.dtype}{list(self._input.shape[1:])}, "
-                f"got {frame.dtype}{list(frame.shape)}"
-            )
-        self._input[0] = frame
-        self._run()
-        self._step += 1
+        self._feed(checked)
 
-    def _feed_token(self, token: int) -> None:
-        if not 0 <= token < self._vocabulary:
-            raise InputError(f"a token must lie in 0..{self._vocabulary - 1}, got {token}")
-        self._input[0] = token
+    def _feed(self, value: int | Array) -> None:
+        self._input[0] = value
         self._run()
         self._step += 1
 
     def _feed_pending(self) -> None:
         if self._pending is not None:
-            self._feed_token(self._pending)
+            self._feed(self._pending)
             self._pending = None
+
+    def _token(self, value: SupportsIndex | Array) -> int:
+        try:
+            token = index(value)
+        except TypeError as error:
+            raise InputError(f"a token must be an integer, got {value!r}") from error
+        if not 0 <= token < self._vocabulary:
+            raise InputError(f"a token must lie in 0..{self._vocabulary - 1}, got {token}")
+        return token
+
+    def _frame(self, value: SupportsIndex | Array) -> Array:
+        frame = np.asarray(value)
+        if frame.shape != self._input.shape[1:] or frame.dtype != self._input.dtype:
+            raise InputError(
+                f"{self._spec.main_input.name} must be {self._input.dtype}{list(self._input.shape[1:])}, "
+                f"got {frame.dtype}{list(frame.shape)}"
+            )
+        return frame
 
     def _next_token(self) -> int:
         """Feed the pending token, choose the next one, and leave that pending."""
         if self._pending is None:
             self._pending = self._start_token()
         step = self._step
-        self._feed_token(self._pending)
+        self._feed(self._pending)
         self._pending = self.sampler.sample(self._logits, self._uniform(step))
         return self._pending
 
@@ -278,7 +308,10 @@ class Stream:
             if self._spec.codec is None:
                 raise InputError("the model has no codec; give the prompt as tokens")
             return [int(token) for token in self._spec.codec.encode(prompt)]
-        wrong = [token for token in prompt if not 0 <= token < self._vocabulary]
-        if wrong:
-            raise InputError(f"a token must lie in 0..{self._vocabulary - 1}, got {wrong[0]}")
-        return [int(token) for token in prompt]
+        return [self._token(token) for token in prompt]
+
+
+def check_seed(seed: int) -> None:
+    """Raise an `InputError` if `seed` does not lie in 0..2**64 - 1."""
+    if not 0 <= seed < SEED_LIMIT:
+        raise InputError(f"seed must lie in 0..2**64 - 1, got {seed}")

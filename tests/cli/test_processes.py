@@ -55,10 +55,16 @@ def test_a_reader_that_goes_away_is_no_crash(byte_model: Path) -> None:
 
 
 def test_help_loads_no_torch() -> None:
-    code = "import sys; from edgernn.cli import main; sys.argv = ['edgernn', '--help']\ntry: main()\nexcept SystemExit: pass\n"
-    done = subprocess.run(
-        [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, check=True
-    )
+    code = """
+import sys
+from edgernn.cli import main
+sys.argv = ["edgernn", "--help"]
+try:
+    main()
+finally:
+    print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout.splitlines()[-1] == b"False"
 
 

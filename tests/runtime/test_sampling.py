@@ -102,18 +102,17 @@ def test_tokens_come_as_often_as_they_are_probable() -> None:
     "logits", [[0.0, math.nan, 1.0], [math.nan] * 3, [0.0, math.inf, 1.0], [-math.inf] * 3], ids=str
 )
 def test_logits_of_a_broken_model_are_refused(sampler: Sampler, logits: list[float]) -> None:
-    with pytest.raises(InputError, match="the model's logits are not finite"):
+    with pytest.raises(InputError, match="so nothing can be chosen"):
         sampler.sample(np.array(logits, np.float32), 0.5)
 
 
-@pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-45, 1e-60])
-def test_a_temperature_near_zero_is_almost_greedy(temperature: float) -> None:
-    assert Sampler(temperature).sample(np.array([1, 3, 2], np.float32), 0.999) == 1
+def test_the_lowest_temperature_is_almost_greedy() -> None:
+    assert Sampler(1e-3).sample(np.array([1, 3, 2], np.float32), 0.999) == 1
 
 
-@pytest.mark.parametrize("temperature", [-0.1, math.nan, math.inf])
+@pytest.mark.parametrize("temperature", [-0.1, 1e-4, 1e-60, math.nan, math.inf])
 def test_a_temperature_out_of_range_is_refused(temperature: float) -> None:
-    with pytest.raises(InputError, match=rf"temperature must be 0 \(greedy\) or a positive number, got {temperature}"):
+    with pytest.raises(InputError, match=rf"temperature must be 0 \(greedy\) or 0.001 at least, got {temperature}"):
         Sampler(temperature)
 
 

@@ -96,7 +96,7 @@ def edited(change: Callable[[dict[str, Any]], object]) -> str:
     return json.dumps(source)
 
 
-def at(source: Any, path: tuple[str | int, ...]) -> Any:  # noqa: ANN401, any JSON value
+def at(source: Any, path: tuple[str | int, ...]) -> Any:
     for key in path:
         source = source[key]
     return source

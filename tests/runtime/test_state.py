@@ -26,7 +26,7 @@ STATES = st.builds(
     ),
     step=st.integers(0, 2**62),
     seed=st.integers(0, 2**64 - 1),
-    sampler=st.builds(Sampler, st.floats(0, 100), st.integers(0, 100), st.floats(0.01, 1)),
+    sampler=st.builds(Sampler, st.floats(1e-3, 100), st.integers(0, 100), st.floats(0.01, 1)),
     pending=st.none() | st.integers(0, 2**31),
     held=st.binary(max_size=3),
 )
@@ -168,12 +168,9 @@ def test_a_pending_token_outside_the_vocabulary_is_refused(
 
 
 @pytest.mark.parametrize(("name", "value"), [("seed", -1), ("seed", 2**64), ("step", -1)])
-def test_a_seed_or_step_out_of_range_is_refused(
-    tiny_model: Callable[..., Model], snapshot: State, name: str, value: int
-) -> None:
-    state = replace(snapshot, seed=value) if name == "seed" else replace(snapshot, step=value)
+def test_a_seed_or_step_out_of_range_is_refused(snapshot: State, name: str, value: int) -> None:
     with pytest.raises(StateError, match=name):
-        tiny_model("lstm").stream(state=state)
+        replace(snapshot, seed=value) if name == "seed" else replace(snapshot, step=value)
 
 
 def test_a_refused_state_leaves_the_stream_as_it_was(tiny_model: Callable[..., Model], snapshot: State) -> None:

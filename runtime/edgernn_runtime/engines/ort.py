@@ -19,6 +19,7 @@ from edgernn_runtime.errors import EngineError, ModelFileError, ProviderError, S
 from edgernn_runtime.providers import CPU, Provider, short_name
 from edgernn_runtime.spec import BATCH, Axis, Dtype, Spec, StateSpec
 from edgernn_runtime.spec_json import spec_from_metadata
+from edgernn_runtime.state import check_states
 
 _LOAD_ERRORS: Final = (
     ort_errors.Fail,
@@ -205,7 +206,12 @@ class OrtExecutor:
         return tuple(np.array(value.numpy()) for value in self._states[self._current])
 
     def write_state(self, arrays: Sequence[Array]) -> None:
-        """Replace the current states by copies of `arrays`."""
+        """Replace the current states by copies of `arrays`.
+
+        Raises:
+            StateError: If an array has another dtype or shape; the states are then unchanged.
+        """
+        check_states(self._spec, arrays, self._batch)
         for value, array in zip(self._states[self._current], arrays, strict=True):
             value.update_inplace(np.ascontiguousarray(array))
 
