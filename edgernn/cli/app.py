@@ -1,6 +1,7 @@
 """The `edgernn` command: its subcommands, and how errors become exit codes."""
 
 import contextlib
+import io
 import os
 import sys
 from typing import Annotated, Final
@@ -60,6 +61,7 @@ def main() -> None:
     0 done; 1 an expected error, in one line; 2 wrong usage; 3 it ran, and a gate that the caller set
     failed; 130 interrupted.
     """
+    _use_utf8()
     try:
         app()
     except GateError as error:
@@ -70,8 +72,22 @@ def main() -> None:
         sys.exit(EXIT_ERROR)
     except (EdgeRNNError, OSError) as error:
         _fail(error, EXIT_ERROR)
+    except MemoryError:
+        print_error("out of memory; use a smaller model or batch")
+        sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPT)
+
+
+def _use_utf8() -> None:
+    """Write UTF-8 whatever the locale says, and to nowhere where a stream was closed."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123, as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _fail(error: Exception, code: int) -> None:

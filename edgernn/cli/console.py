@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
+messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 """Progress, timing, warnings and errors."""
 
 
@@ -24,15 +24,15 @@ def print_text(text: str) -> None:
 
 def print_table(table: Table) -> None:
     """Print a table to stdout, as wide as it needs where that is no terminal."""
-    results = Console(highlight=False)
+    results = Console(highlight=False, markup=False)
     if not results.is_terminal:
-        results = Console(highlight=False, width=200)
+        results = Console(highlight=False, markup=False, width=200)
     results.print(table)
 
 
 def print_message(text: str) -> None:
     """Print a line to stderr."""
-    messages.print(text, markup=False)
+    messages.print(text)
 
 
 def print_warning(text: str) -> None:

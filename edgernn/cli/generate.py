@@ -45,12 +45,13 @@ def generate(
     stops = [stream.token_of(text) for text in stop or []]
     write = _write_json if json else _write_text
     summary = generate_to(stream, write, prompt=prompt, max_tokens=max_tokens, stop=stops)
-    if save_state is not None:
-        stream.snapshot().save(save_state, overwrite=force)
     if json:
         print_json(asdict(summary))
     else:
         _write_text(0, "\n")
+    if save_state is not None:
+        stream.snapshot().save(save_state, overwrite=force)
+    if not json:
         print_message(_describe(summary))
 
 

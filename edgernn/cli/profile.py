@@ -20,7 +20,7 @@ def profile(
     steps: Annotated[int, typer.Option(min=1, help="Timed steps of each.")] = 5000,
     provider: Providers = None,
     threads: Threads = 1,
-    max_p99_us: Annotated[float | None, typer.Option(help="Fail if a model's p99 is above this.")] = None,
+    max_p99_us: Annotated[float | None, typer.Option(min=0, help="Fail if a model's p99 is above this.")] = None,
     json: Json = False,
 ) -> None:
     """Measure step latency along a stream, cold start, peak memory and the read floor."""

@@ -32,12 +32,14 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Store weights in fewer bits, and say what that costs in perplexity."""
-    from edgernn_export.metadata import read_model
+    from edgernn_export.metadata import check_model_target, read_model
     from edgernn_export.perplexity import perplexity
     from edgernn_export.quantization.quantizer import quantize as quantize_file
 
+    spec = read_model(model)[1]
     target = output or model.with_suffix(f".{precision}.onnx")
-    tokens = find_tokens(read_model(model)[1], model=model, data=data, limit=max_tokens)
+    check_model_target(target, overwrite=force)
+    tokens = find_tokens(spec, model=model, data=data, limit=max_tokens)
     report = quantize_file(
         model,
         target,

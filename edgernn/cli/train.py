@@ -79,8 +79,10 @@ def text(
     patience: Annotated[
         int, typer.Option(min=0, help="Validations without progress before an early stop; 0 never.")
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation, dropout and offsets.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch (default: its own choice).")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of initialisation, dropout and offsets.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Threads of torch (default: its own choice).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     json: Json = False,
 ) -> None:
@@ -116,7 +118,10 @@ def text(
             output, data, codec.value, cell=cell.value, hidden=hidden, layers=layers, dropout=dropout, config=config
         )
     trainer = Trainer(run, train=corpus.train, valid=corpus.valid, resume=resume)
-    if not resume:
+    if resume:
+        run.save()
+        run.write_valid_text(corpus.valid_text)
+    else:
         run.create(corpus.valid_text)
     print_message(
         f"{run.model.cell}, {run.model.layers} layers of {run.model.hidden}, "
@@ -143,14 +148,13 @@ def _begin(
     from edgernn.models import ModelConfig
     from edgernn.tasks.text import Corpus, builtin_text, read_text
     from edgernn.training import Run
-    from edgernn_runtime.errors import OutputExistsError
 
-    if (folder / "run.json").exists():
-        raise OutputExistsError(f"{folder} already holds a run; continue it with --resume, or name another folder")
     corpus = Corpus.from_text(builtin_text() if data is None else read_text(data), codec)
     model = ModelConfig(cell=cell, vocabulary=corpus.codec.size, hidden=hidden, layers=layers, dropout=dropout)
     source = None if data is None else str(data.absolute())
-    return Run(folder, model, corpus.codec, config, source, corpus.sha256), corpus
+    run = Run(folder, model, corpus.codec, config, source, corpus.sha256)
+    run.check_new()
+    return run, corpus
 
 
 def _reopen(
@@ -170,7 +174,6 @@ def _reopen(
         raise DataError(f"the text {run.data or 'of this Python'} is not the one that {folder} was trained on")
     if max_steps is not None or max_seconds is not None:
         run = replace(run, training=replace(run.training, max_steps=max_steps, max_seconds=max_seconds))
-        run.save()
     return run, corpus
 
 
@@ -200,7 +203,8 @@ def _interruption() -> Iterator[list[int]]:
     def note(number: int, _: FrameType | None) -> None:
         received.append(number)
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    previous = {number: signal.signal(number, note) for number in numbers}
     try:
         yield received
     finally:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def verify(
     model: ModelFile,
     against: Annotated[Path, typer.Option(help="A run folder, or another step model.", metavar="RUN|MODEL")],
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each comparison.")] = 10_000,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of each comparison.")] = 10_000,
     data: Data = None,
     max_drift: Annotated[
         float | None,
@@ -28,15 +28,17 @@ def verify(
             help="Fail if an output differs by more, teacher-forced (default: 1e-3 if both are float32).",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the shared sampling noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the shared sampling noise.")] = 0,
     json: Json = False,
 ) -> None:
     """Compare two models along one long stream, teacher-forced and free-running."""
+    from edgernn_export.metadata import read_model
     from edgernn_export.verification import FLOAT_TOLERANCE
     from edgernn_export.verification import verify as compare
     from edgernn_runtime.engines.ort import OrtEngine
 
     candidate = OrtEngine(model)
+    read_model(model)
     source = _source(against)
     tokens = find_tokens(
         candidate.spec, model=against / "run.json" if against.is_dir() else model, data=data, limit=steps

@@ -1,12 +1,17 @@
 """RecurrentLM: a recurrent model of token sequences, and its one-step form for export."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from torch import Tensor, nn
 
 from edgernn.cells import Stack, State, make_cell
+from edgernn.cells.stack import CELLS
 from edgernn_runtime.codec import Codec
+from edgernn_runtime.errors import InputError
 from edgernn_runtime.spec import BATCH, Feedback, Spec, StateSpec, TensorSpec
+
+MAX_SIZE: Final = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,9 @@ class ModelConfig:
         hidden: Features of the embedding and of every layer.
         layers: The number of cells.
         dropout: The share of features set to zero between layers in training.
+
+    Raises:
+        InputError: If a setting is out of range.
     """
 
     cell: str
@@ -26,6 +34,17 @@ class ModelConfig:
     hidden: int
     layers: int
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.cell not in CELLS:
+            raise InputError(f"no cell is called {self.cell}; there are {', '.join(CELLS)}")
+        for name in ("vocabulary", "hidden", "layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 0 < value <= MAX_SIZE:
+                raise InputError(f"{name} must be an integer in 1..{MAX_SIZE}, got {value!r}")
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+            raise InputError(f"dropout must lie in [0, 1), got {self.dropout!r}")
 
 
 class RecurrentLM(nn.Module):

@@ -65,9 +65,15 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, like: tuple[Tensor, ...]
 ) -> tuple[Position, tuple[Tensor, ...], Window]:
     """Put a checkpoint into `model`, `optimizer` and torch's generator; return the rest of it.
+
+    Args:
+        path: The checkpoint.
+        model: Takes the weights.
+        optimizer: Takes the moments.
+        like: States of the shapes that the checkpoint's must have.
 
     Raises:
         RunError: If the file is missing, damaged, or of another model.
@@ -75,19 +81,30 @@ def load_checkpoint(
     tensors = read_tensors(path)
     try:
         position = Position(**json.loads(read_metadata(path)[_KEY]))
+        _require(type(position.step) is int and position.step >= 0, f"its step is {position.step!r}")
+        _require(type(position.best_loss) is float, f"its best loss is {position.best_loss!r}")
         model.load_state_dict(_part(tensors, "model."))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _part(tensors, "optimizer.").items():
             index, moment = name.split(".")
             moments.setdefault(int(index), {})[moment] = tensor
+        _require(not position.step or len(moments) == len(list(model.parameters())), "moments are missing")
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
         torch.set_rng_state(tensors["random"])
-        window = Window(tensors["window.losses"].tolist(), tensors["window.norms"].tolist())
+        window = Window(list(map(float, tensors["window.losses"])), list(map(float, tensors["window.norms"])))
+        states = _part(tensors, "state.")
+        state = tuple(states[str(i)] for i in range(len(states)))
+        _require([each.shape for each in state] == [each.shape for each in like], "its states have other shapes")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise RunError(f"{path} is damaged or of another model: {str(error).splitlines()[0]}") from error
-    states = _part(tensors, "state.")
-    return position, tuple(states[str(i)] for i in range(len(states))), window
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise RunError(f"{path} is damaged or of another model: {reason}; train anew in another folder") from error
+    return position, state, window
+
+
+def _require(condition: bool, message: str) -> None:  # noqa: FBT001, it is the one thing asked
+    if not condition:
+        raise ValueError(message)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

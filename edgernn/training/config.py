@@ -1,8 +1,11 @@
 """TrainingConfig: every setting of a training run."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from edgernn_runtime.errors import InputError
+
+_LARGEST: Final = 1e18
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,15 @@ class TrainingConfig:
         """Check the ranges."""
         if self.max_steps is None and self.max_seconds is None:
             raise InputError("training needs a budget: a number of steps, or of seconds")
+        for name in ("max_steps", "batch", "segment", "valid_every", "patience", "seed"):
+            if not isinstance(getattr(self, name), int | None):
+                raise InputError(f"{name} must be an integer, got {getattr(self, name)!r}")
         for name in ("max_steps", "max_seconds", "batch", "segment", "learning_rate", "clip_norm", "valid_every"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name} must be positive, got {value}")
+            if value is not None and not 0 < value <= _LARGEST:
+                raise InputError(f"{name} must be positive and at most {_LARGEST:g}, got {value}")
         for name in ("weight_decay", "l1", "l2", "patience", "seed"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) <= _LARGEST:
+                raise InputError(f"{name} must lie in 0..{_LARGEST:g}, got {getattr(self, name)}")
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup must lie in [0, 1), got {self.warmup}")

@@ -10,7 +10,7 @@ from edgernn.tasks.text.corpus import VALID_FILE
 from edgernn.training.config import TrainingConfig
 from edgernn.training.tensors import read_tensors
 from edgernn_runtime.codec import Codec, codec_from_json
-from edgernn_runtime.errors import EdgeRNNError, OutputError, OutputExistsError, RunError
+from edgernn_runtime.errors import EdgeRNNError, InputError, OutputError, OutputExistsError, RunError
 from edgernn_runtime.files import write_bytes
 
 RUN_VERSION: Final = 1
@@ -69,17 +69,37 @@ class Run:
         """Make the folder with `run.json` and the validation text.
 
         Raises:
-            OutputExistsError: If the folder already holds a run.
+            OutputExistsError: If the folder already holds a run, or a file that a run would replace.
             OutputError: If it cannot be written.
         """
-        if (self.folder / "run.json").exists():
-            raise OutputExistsError(f"{self.folder} already holds a run; continue it with --resume, or name another")
+        self.check_new()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.folder} could not be made: {error.strerror or error}") from error
-        write_bytes(self.valid_file, valid_text.encode("utf-8"), overwrite=True)
         self.save()
+        self.write_valid_text(valid_text)
+
+    def check_new(self) -> None:
+        """Check that nothing would be replaced if the run were created.
+
+        Raises:
+            OutputExistsError: If the folder holds a run, or a file of a name that a run uses.
+            OutputError: If there is a file where the folder should be.
+        """
+        if (self.folder / "run.json").exists():
+            raise OutputExistsError(f"{self.folder} already holds a run; go on with --resume, or name another folder")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder} is a file; name a folder for the run")
+        for path in (self.checkpoint_file, self.model_file, self.metrics_file, self.curve_file, self.valid_file):
+            if path.exists():
+                raise OutputExistsError(f"{path} exists, and a run would replace it; name another folder")
+
+    def write_valid_text(self, text: str) -> None:
+        """Write the validation text, and remove what an interrupted write may have left."""
+        for part in self.folder.glob(".*.part"):
+            part.unlink(missing_ok=True)
+        write_bytes(self.valid_file, text.encode("utf-8"), overwrite=True)
 
     def save(self) -> None:
         """Write `run.json`."""
@@ -106,8 +126,8 @@ class Run:
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if content["version"] != RUN_VERSION:
-                raise RunError(f"{path} has version {content['version']}, this edgernn reads {RUN_VERSION}")
-            return cls(
+                raise InputError(f"it has version {content['version']!r}, this edgernn reads {RUN_VERSION}")
+            run = cls(
                 folder=folder,
                 model=ModelConfig(**content["model"]),
                 codec=codec_from_json(content["codec"]),
@@ -116,14 +136,19 @@ class Run:
                 data_sha256=content["data_sha256"],
                 task=content["task"],
             )
+            if run.codec.size != run.model.vocabulary:
+                raise InputError(f"the codec has {run.codec.size} tokens, the model {run.model.vocabulary}")
+            if not isinstance(run.data, str | None):
+                raise InputError(f"data must be a path or null, got {run.data!r}")
         except FileNotFoundError as error:
             raise RunError(f"{folder} holds no run (no run.json); train one with: edgernn train text") from error
-        except OSError as error:
-            raise RunError(f"{path} could not be read: {error.strerror or error}") from error
         except EdgeRNNError as error:
             raise RunError(f"{path}: {error}") from error
-        except (KeyError, TypeError, ValueError) as error:
+        except OSError as error:
+            raise RunError(f"{path} could not be read: {error.strerror or error}") from error
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise RunError(f"{path} is damaged: {error}") from error
+        return run
 
     def load_model(self) -> RecurrentLM:
         """Return the model with the best validation loss.
@@ -132,7 +157,9 @@ class Run:
             RunError: If there are no weights yet, or they are damaged or of another model.
         """
         if not self.model_file.exists():
-            raise RunError(f"{self.folder} has no weights yet: no validation was reached; go on with --resume")
+            raise RunError(
+                f"{self.model_file} is missing: no validation was reached yet (go on with --resume), or it was removed"
+            )
         model = RecurrentLM(self.model)
         try:
             model.load_state_dict(read_tensors(self.model_file))

@@ -20,14 +20,15 @@ from edgernn.training.regularization import decay_groups, penalty, weight_matric
 from edgernn.training.run import Run
 from edgernn.training.schedule import learning_rate
 from edgernn.training.segments import Segments
-from edgernn.training.tensors import write_tensors
+from edgernn.training.tensors import read_tensors, write_tensors
 from edgernn.training.window import Window
-from edgernn_runtime.errors import TrainingError
+from edgernn_runtime.errors import InputError, TrainingError
 from edgernn_runtime.files import write_bytes
 
 CHECKPOINT_SECONDS: Final = 10.0
 
 _BETAS: Final = (0.9, 0.99)
+_METRICS: Final = {"step", "train_loss", "valid_loss", "grad_norm_min", "grad_norm_median", "grad_norm_max"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,8 @@ class Trainer:
 
         Raises:
             DataError: If there are too few training tokens.
-            RunError: If the checkpoint is missing or damaged.
+            RunError: If the checkpoint or the best weights so far are damaged.
+            InputError: If the budget is smaller than what is spent already.
         """
         config = run.training
         self.run = run
@@ -95,12 +97,15 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=_BETAS)
         self.position, self.window = Position(), Window()
         self.state: tuple[Tensor, ...] = self.model.init(config.batch)
-        if resume:
+        if resume and run.checkpoint_file.exists():
             self.position, self.state, self.window = load_checkpoint(
-                run.checkpoint_file, model=self.model, optimizer=self.optimizer
+                run.checkpoint_file, model=self.model, optimizer=self.optimizer, like=self.state
             )
+            if config.max_steps is not None and self.position.step > config.max_steps:
+                raise InputError(f"the run has taken {self.position.step} steps already, more than {config.max_steps}")
+            if self.position.best_step:
+                read_tensors(run.model_file)
             self.position = replace(self.position, finished=self._is_finished())
-            self._forget_later_metrics()
 
     def train(self, *, stop: Callable[[], bool], report: Callable[[Progress], None]) -> TrainingResult:
         """Train until the budget is spent, no progress is made, or `stop` says so.
@@ -116,6 +121,7 @@ class Trainer:
         started, before, first = time.monotonic(), self.position.elapsed_s, self.position.step
         saved = started
         self.model.train()
+        self._forget_later_metrics()
         if first == 0:
             self._save()
         while not self.position.finished:
@@ -164,10 +170,7 @@ class Trainer:
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm))
         value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(norm)):
-            raise TrainingError(
-                f"training diverged at step {self.position.step + 1}: loss {value}, gradient norm {norm}; "
-                f"the last good checkpoint is {self.run.checkpoint_file}; train anew with a lower --learning-rate"
-            )
+            raise self._diverged(f"loss {value}, gradient norm {norm}")
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -175,9 +178,17 @@ class Trainer:
         self.window.add(value, norm)
         return value
 
+    def _diverged(self, found: str) -> TrainingError:
+        return TrainingError(
+            f"training diverged at step {self.position.step}: {found}; {self.run.checkpoint_file} keeps the last good "
+            "checkpoint; train anew in another folder, with a lower --learning-rate, or lower --l1 and --l2"
+        )
+
     def _validate(self) -> None:
         """Measure the model on the validation tokens; keep its weights if it is the best so far."""
         found = evaluate(self.model, self.valid)
+        if not math.isfinite(found.loss):
+            raise self._diverged(f"validation loss {found.loss}")
         summary = self.window.summary(self.config.clip_norm)
         better = found.loss < self.position.best_loss
         self.position = replace(
@@ -204,6 +215,8 @@ class Trainer:
         self.window = Window()
 
     def _save(self) -> None:
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            raise self._diverged("weights are not finite")
         save_checkpoint(
             self.run.checkpoint_file,
             position=self.position,
@@ -221,13 +234,15 @@ class Trainer:
 
 
 def read_metrics(run: Run) -> list[dict[str, float]]:
-    """Return the records of a run's `metrics.jsonl`; a line cut short by a kill is passed over."""
+    """Return the records of a run's `metrics.jsonl`; a line that is damaged, as by a kill, is passed over."""
     if not run.metrics_file.exists():
         return []
     records = []
-    for line in run.metrics_file.read_text(encoding="utf-8").splitlines():
+    for line in run.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            records.append(json.loads(line))
-        except ValueError:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(record, dict) and record.keys() >= _METRICS:
+            records.append(record)
     return records

@@ -10,7 +10,7 @@ import torch
 
 from edgernn_export.graph import OPSET, to_graph
 from edgernn_export.identity import weights_sha256
-from edgernn_export.metadata import weight_bytes, write_spec
+from edgernn_export.metadata import check_model_target, weight_bytes, write_spec
 from edgernn_export.parity import largest_difference, random_inputs
 from edgernn_export.passes import optimize
 from edgernn_export.step import StepModule, as_module
@@ -18,7 +18,7 @@ from edgernn_export.torch_engine import TorchEngine
 from edgernn_runtime import __version__
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.errors import ExportError, ParityError
-from edgernn_runtime.files import check_target, write_bytes
+from edgernn_runtime.files import write_bytes
 from edgernn_runtime.spec import Parity, Producer, Spec
 
 TOLERANCE: Final = 1e-4
@@ -65,7 +65,7 @@ def export(
         OutputError: If the file cannot be written; OutputExistsError if it exists.
     """
     target = Path(path)
-    check_target(target, overwrite=overwrite)
+    check_model_target(target, overwrite=overwrite)
     TorchEngine(step).executor(1).run()
     graph = to_graph(step)
     passes = optimize(graph)

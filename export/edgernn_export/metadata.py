@@ -7,7 +7,8 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from edgernn_export.identity import model_id
-from edgernn_runtime.errors import ModelFileError, SpecError
+from edgernn_runtime.errors import ModelFileError, OutputError, SpecError
+from edgernn_runtime.files import check_target
 from edgernn_runtime.spec import Spec
 from edgernn_runtime.spec_json import MODEL_ID_KEY, SPEC_KEY, spec_from_metadata, spec_to_json
 
@@ -46,7 +47,7 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Spec]:
         SpecError: If it has no valid Spec, or was changed after the export.
     """
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load_model_from_string(path.read_bytes())
     except OSError as error:
         raise ModelFileError(f"{path} could not be read: {error.strerror or error}") from error
     except (DecodeError, ValueError) as error:
@@ -55,6 +56,20 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Spec]:
         return model, read_spec(model)[0]
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
+    except (TypeError, ValueError, LookupError, onnx.checker.ValidationError) as error:
+        raise ModelFileError(f"{path} is damaged: its weights cannot be read: {error}") from error
+
+
+def check_model_target(path: Path, *, overwrite: bool) -> None:
+    """Check that a model may be written to `path`, before any work is spent on it.
+
+    Raises:
+        OutputExistsError: If the file exists and `overwrite` is false.
+        OutputError: If the name does not end in `.onnx`, or there is no folder for it.
+    """
+    if path.suffix != ".onnx":
+        raise OutputError(f"{path} must end in .onnx; other files are never replaced by a model")
+    check_target(path, overwrite=overwrite)
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:

@@ -234,9 +234,6 @@ def _first_above(values: NDArray[np.float64], tolerance: float) -> int | None:
 
 
 def _check_interfaces(source: Spec, candidate: Spec) -> None:
-    for kind in ("inputs", "outputs", "states"):
-        left, right = getattr(source, kind), getattr(candidate, kind)
-        if left != right:
-            raise InputError(f"the models have different {kind}, so they cannot be compared: {left} and {right}")
-    if source.codec != candidate.codec:
-        raise InputError("the models have different codecs, so their tokens mean different things")
+    for part in ("inputs", "outputs", "states", "distribution", "feedback", "codec"):
+        if getattr(source, part) != getattr(candidate, part):
+            raise InputError(f"the models differ in their {part}, so they cannot be compared; see edgernn inspect")

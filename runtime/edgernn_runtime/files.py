@@ -22,6 +22,8 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file inside it")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is no regular file, and is not replaced")
     if not overwrite and path.exists():
         raise OutputExistsError(f"{path} exists; choose another name or allow replacing it (--force)")
     if not path.absolute().parent.is_dir():
@@ -31,7 +33,8 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 def write_file(path: Path, write: Callable[[BinaryIO], None], *, overwrite: bool) -> None:
     """Write `path` through a temporary neighbour that is renamed into place.
 
-    A reader sees the old content or the new, never half of it, also when the power fails.
+    A reader sees the old content or the new, never half of it, also when the power fails. A symbolic link
+    is followed.
 
     Args:
         path: The file to write.
@@ -43,6 +46,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], None], *, overwrite: bool
         OutputError: If the file cannot be written; nothing is left behind.
     """
     check_target(path, overwrite=overwrite)
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         with temporary.open("xb") as file:

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from edgernn_runtime.engine import Engine, Executor, Placement
 from edgernn_runtime.engines.ort import OrtEngine
-from edgernn_runtime.errors import InputError, ModelFileError
+from edgernn_runtime.errors import InputError
 from edgernn_runtime.providers import ProviderRequest, resolve
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.spec import Spec
 from edgernn_runtime.state import State
 from edgernn_runtime.stream import Stream
+
+MAX_THREADS: Final = 256
 
 
 def load(
@@ -37,17 +40,13 @@ def load(
         SpecError: If it has no Spec, a newer one, or one that disagrees with its graph.
         ProviderError: If a provider is unknown, missing or could not start, or nodes fell back to
             another one and `strict` is set.
-        InputError: If `threads` is not positive.
+        InputError: If `threads` does not lie in 1..256.
     """
-    if threads < 1:
-        raise InputError(f"threads must be positive, got {threads}")
-    file = Path(path)
-    if not file.is_file():
-        reason = "is a folder, not a model file" if file.is_dir() else "does not exist"
-        raise ModelFileError(f"{file} {reason}")
+    if not 1 <= threads <= MAX_THREADS:
+        raise InputError(f"threads must lie in 1..{MAX_THREADS}, got {threads}")
     return Model(
         OrtEngine(
-            file,
+            Path(path),
             resolve([providers] if isinstance(providers, str) else providers),
             threads=threads,
             spinning=spinning,

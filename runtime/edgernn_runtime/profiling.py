@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn_runtime.engine import Array
-from edgernn_runtime.errors import EngineError, InputError
+from edgernn_runtime.errors import EngineError, InputError, SpecError
 from edgernn_runtime.model import Model, load
 from edgernn_runtime.providers import short_name
 from edgernn_runtime.spec import Spec
@@ -132,6 +132,9 @@ def profile(
     if steps < 1:
         raise InputError(f"steps must be positive, got {steps}")
     models = [load(path, providers=providers, threads=threads) for path in paths]
+    for path, model in zip(paths, models, strict=True):
+        if model.spec.weight_bytes > path.stat().st_size:
+            raise SpecError(f"{path}: weight_bytes is {model.spec.weight_bytes}, more than the file has")
     cold = [cold_start(path, providers=providers, threads=threads) for path in paths]
     floors = [Floor(model.spec.weight_bytes) for model in models]
     durations = interleave([stepper(model) for model in models], steps, between=[floor.read for floor in floors])

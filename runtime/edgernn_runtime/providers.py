@@ -92,11 +92,14 @@ def resolve(requests: Sequence[ProviderRequest]) -> tuple[Provider, ...]:
         requests: Short names, full names, or pairs of a name and the provider's options.
 
     Raises:
-        ProviderError: If a name is unknown, or the installed ONNX Runtime lacks the provider.
+        ProviderError: If a name is unknown or named twice, or the installed ONNX Runtime lacks the provider.
     """
     if not requests:
         raise ProviderError(f"name at least one provider: {', '.join(available())}")
-    return tuple(_resolve_one(request) for request in requests)
+    resolved = tuple(_resolve_one(request) for request in requests)
+    if len({provider.name for provider in resolved}) < len(resolved):
+        raise ProviderError(f"a provider is named twice: {', '.join(short_name(each.name) for each in resolved)}")
+    return resolved
 
 
 def available() -> tuple[str, ...]:

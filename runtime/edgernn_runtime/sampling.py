@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.errors import InputError
 
-_COLDEST: Final = 1e-3
+_COLDEST: Final = 0.001
+_HOTTEST: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Sampler:
     first token whose cumulative probability, in the order of the vocabulary, exceeds the uniform.
 
     Attributes:
-        temperature: Divides the logits, 0.001 at least; 0 is greedy, and then filters and uniform have no
+        temperature: Divides the logits, 0.001 to 1000; 0 is greedy, and then filters and uniform have no
             effect.
         top_k: Keep the k most probable tokens; 0 keeps all.
         top_p: Keep the most probable tokens until their probabilities sum to at least this (nucleus
@@ -36,9 +37,9 @@ class Sampler:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.temperature != 0 and not _COLDEST <= self.temperature < math.inf:
-            raise InputError(f"temperature must be 0 (greedy) or {_COLDEST} at least, got {self.temperature}")
-        if self.top_k < 0:
+        if self.temperature != 0 and not _COLDEST <= self.temperature <= _HOTTEST:
+            raise InputError(f"temperature must be 0 (greedy) or {_COLDEST} to {_HOTTEST}, got {self.temperature}")
+        if not isinstance(self.top_k, int) or self.top_k < 0:
             raise InputError(f"top_k must be 0 (off) or positive, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p must lie in (0, 1], got {self.top_p}")

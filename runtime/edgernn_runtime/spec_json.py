@@ -35,7 +35,7 @@ def spec_from_json(text: str) -> Spec:
     """
     try:
         source = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"{SPEC_KEY} is not JSON: {error}") from error
     if not isinstance(source, dict):
         raise SpecError(f"{SPEC_KEY} must be a JSON object, got {type(source).__name__}")

@@ -16,7 +16,10 @@ from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.spec import Spec
 
 STATE_VERSION: Final = 1
+STEP_LIMIT: Final = 2**63
 _HEADER: Final = "edgernn.state"
+_DAMAGE: Final = (ArithmeticError, EOFError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+"""What reading a damaged `.npz` or a header of the wrong form can raise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,8 +46,10 @@ class State:
 
     def __post_init__(self) -> None:
         """Check the numbers, and keep read-only copies of the arrays."""
-        if not 0 <= self.seed < SEED_LIMIT or self.step < 0:
-            raise StateError(f"a state needs a seed in 0..2**64 - 1 and a step from 0, got {self.seed} and {self.step}")
+        if not 0 <= self.seed < SEED_LIMIT or not 0 <= self.step < STEP_LIMIT:
+            raise StateError(
+                f"a state needs a seed in 0..2**64 - 1 and a step in 0..2**63 - 1, got {self.seed} and {self.step}"
+            )
         copies = tuple(np.array(array) for array in self.arrays)
         for array in copies:
             array.flags.writeable = False
@@ -125,10 +130,19 @@ class State:
             )
         except OSError as error:
             raise StateError(f"{path} could not be read: {error.strerror or error}") from error
-        except (BadZipFile, EOFError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError,
+            BadZipFile,
+            EOFError,
+            LookupError,
+            MemoryError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             if isinstance(error, StateError):
                 raise
-            raise StateError(f"{path} holds no saved state: {error}") from error
+            raise StateError(f"{path} holds no saved state, or is damaged") from error
 
 
 def check_states(spec: Spec, arrays: Sequence[NDArray[np.generic]], batch: int) -> None:

@@ -214,7 +214,7 @@ def test_providers_lists_what_is_here_and_what_is_not(edgernn: Edgernn) -> None:
         (["generate", "RUN/model.onnx", "--temperature", "-1"], "temperature must be 0"),
         (["generate", "RUN/model.onnx", "--seed", "-1"], "seed must lie in"),
         (["generate", "RUN/model.onnx", "--stop", "ab"], "is 2 tokens"),
-        (["generate", "RUN/model.onnx", "--threads", "0"], "threads must be positive"),
+        (["generate", "RUN/model.onnx", "--threads", "0"], "threads must lie in 1..256"),
         (["generate", "none.onnx"], "does not exist"),
         (["generate", "RUN"], "is a folder"),
         (["generate", "RUN/run.json"], "could not be loaded"),

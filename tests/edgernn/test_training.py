@@ -104,7 +104,7 @@ def test_clipping_that_always_acts_says_so(tmp_path: Path) -> None:
 
 
 def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
-    run = new_run(tmp_path, replace(CONFIG, learning_rate=1e30, warmup=0.0))
+    run = new_run(tmp_path, replace(CONFIG, learning_rate=1e18, warmup=0.0))
     with pytest.raises(TrainingError, match="diverged at step"):
         train(run)
     tensors = read_tensors(run.checkpoint_file)
@@ -172,7 +172,7 @@ def test_too_few_tokens_for_one_segment_are_refused() -> None:
     [
         ({"max_steps": None}, "budget"),
         ({"batch": 0}, "batch must be positive"),
-        ({"l2": -1.0}, "l2 must not be negative"),
+        ({"l2": -1.0}, "l2 must lie in"),
         ({"warmup": 1.0}, "warmup must lie in"),
         ({"learning_rate": math.nan}, "learning_rate must be positive"),
     ],
@@ -193,7 +193,7 @@ def test_a_folder_that_holds_no_whole_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         Run.open(tmp_path)
     run = new_run(tmp_path / "run")
-    with pytest.raises(RunError, match="no weights yet"):
+    with pytest.raises(RunError, match="is missing: no validation"):
         run.load_model()
     train(run)
     run.model_file.write_bytes(run.model_file.read_bytes()[:100])

@@ -73,7 +73,7 @@ def test_nan_never_passes() -> None:
 
 
 def test_models_of_different_shape_are_not_compared() -> None:
-    with pytest.raises(InputError, match="different states"):
+    with pytest.raises(InputError, match="differ in their states"):
         verify(TorchEngine(step_of()), TorchEngine(step_of(cell="gru")), TOKENS, tolerance=None)
     with pytest.raises(InputError, match="no inputs"):
         verify(TorchEngine(step_of()), TorchEngine(step_of()), [], tolerance=None)

@@ -65,11 +65,11 @@ def test_no_tokens_are_an_empty_line(tiny_path: Callable[..., Path]) -> None:
     ("arguments", "message"),
     [
         (["--prompt", "aß"], "error: the model was trained without 1 of the text's characters: 'ß' (U+00DF); "),
-        (["--temperature", "-1", "--prompt", "a"], "error: temperature must be 0 (greedy) or 0.001 at least"),
+        (["--temperature", "-1", "--prompt", "a"], "error: temperature must be 0 (greedy) or 0.001 to 1000"),
         (["--seed", "-1", "--prompt", "a"], "error: seed must lie in 0..2**64 - 1, got -1"),
         (["--max-tokens", "-1", "--prompt", "a"], "error: max_tokens must not be negative, got -1"),
         (["--provider", "quantum"], "error: no provider is called quantum; "),
-        (["--threads", "0"], "error: threads must be positive, got 0"),
+        (["--threads", "0"], "error: threads must lie in 1..256, got 0"),
     ],
     ids=" ".join,
 )

@@ -112,7 +112,7 @@ def test_the_lowest_temperature_is_almost_greedy() -> None:
 
 @pytest.mark.parametrize("temperature", [-0.1, 1e-4, 1e-60, math.nan, math.inf])
 def test_a_temperature_out_of_range_is_refused(temperature: float) -> None:
-    with pytest.raises(InputError, match=rf"temperature must be 0 \(greedy\) or 0.001 at least, got {temperature}"):
+    with pytest.raises(InputError, match=rf"temperature must be 0 \(greedy\) or 0.001 to 1000, got {temperature}"):
         Sampler(temperature)
 
 

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from edgernn_export.passes.edit import add_constant, constant_of, nodes_of, only_user, operand, replace
 from edgernn_export.quantization.blocks import Bits, dequantize_blocks, quantize_blocks
+from edgernn_runtime.errors import QuantizationError
 
 DOMAIN: Final = "com.microsoft"
 INT8_ACTIVATIONS: Final = 4
@@ -42,12 +43,17 @@ def to_matmul_nbits(model: ir.Model, *, bits: Bits, block: int) -> tuple[Quantiz
 
     Returns:
         What was quantized; empty if the graph has no such product.
+
+    Raises:
+        QuantizationError: If a weight is NaN or infinite.
     """
     done = []
     for node in nodes_of(model.graph, "MatMul"):
         weight = constant_of(node.inputs[1])
         if weight is None or weight.ndim != 2 or weight.dtype != np.float32:  # noqa: PLR2004
             continue
+        if not np.isfinite(weight).all():
+            raise QuantizationError(f"{operand(node, 1).name} holds NaN or infinity, so it cannot be quantized")
         done.append(_replace_product(model.graph, node, weight.astype(np.float32), bits=bits, block=block))
     if done:
         model.opset_imports[DOMAIN] = 1

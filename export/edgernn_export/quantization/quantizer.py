@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import onnx_ir as ir
 
-from edgernn_export.metadata import read_model, weight_bytes, write_spec
+from edgernn_export.metadata import check_model_target, read_model, weight_bytes, write_spec
 from edgernn_export.passes import tidy
 from edgernn_export.passes.split_gemm import split_gemm
 from edgernn_export.quantization.blocks import Bits
@@ -16,7 +16,7 @@ from edgernn_export.verification import TeacherForced, teacher_forced
 from edgernn_runtime.engine import Array, Engine
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.errors import QuantizationError
-from edgernn_runtime.files import check_target, write_bytes
+from edgernn_runtime.files import write_bytes
 
 Precision = Literal["int8", "int4"]
 Metric = Callable[[Engine], float]
@@ -102,11 +102,14 @@ def quantize(
 
     Raises:
         ModelFileError: If the source is no model; SpecError if it is no step model.
-        QuantizationError: If the source is quantized already, or nothing in it can be.
+        QuantizationError: If the source is quantized already, nothing in it can be, a weight is NaN or
+            infinite, or source and target are one file.
         OutputError: If the file cannot be written; OutputExistsError if it exists.
     """
     path, output = Path(source), Path(target)
-    check_target(output, overwrite=overwrite)
+    check_model_target(output, overwrite=overwrite)
+    if output.resolve() == path.resolve():
+        raise QuantizationError(f"{path} would be replaced by its quantized form; name another file")
     proto, spec = read_model(path)
     if spec.precision != "float32":
         raise QuantizationError(f"{path} is {spec.precision} already; quantize the float32 model that it came from")

@@ -82,6 +82,8 @@ class OrtEngine:
             ProviderError: If a provider could not start, or nodes fell back and `strict` is set.
         """
         name = str(source) if isinstance(source, Path) else "the model"
+        if isinstance(source, Path) and not source.is_file():
+            raise ModelFileError(f"{source} {'is a folder, not a model file' if source.is_dir() else 'does not exist'}")
         self._session = _session(source, name, providers, threads=threads, spinning=spinning)
         metadata = self._session.get_modelmeta().custom_metadata_map
         try:
@@ -249,7 +251,7 @@ def _session(source: Path | bytes, name: str, providers: Sequence[Provider], *, 
     wanted: list[str | tuple[str, dict[str, str]]] = [(each.name, dict(each.options)) for each in providers]
     try:
         model = source if isinstance(source, bytes) else str(source)
-        return onnxruntime.InferenceSession(model, options, providers=wanted)
+        return onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
     except _LOAD_ERRORS as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelFileError(f"{name} could not be loaded by ONNX Runtime: {reason}") from error
