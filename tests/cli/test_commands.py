@@ -1,6 +1,7 @@
 """The commands as a user calls them: results, JSON keys, exit codes, and what stdout and stderr hold."""
 
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,3 +256,60 @@ def test_debug_shows_the_traceback(edgernn: Edgernn, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("EDGERNN_DEBUG", "")
     with pytest.raises(OSError, match="does not exist"):
         edgernn("--debug", "generate", "none.onnx")
+
+
+def test_a_run_replaces_no_file_of_the_users(tmp_path: Path, folder: Path, edgernn: Edgernn) -> None:
+    (tmp_path / "valid.txt").write_text("mine")
+    result = edgernn("train", "text", "--data", folder / "text.txt", "-o", tmp_path, "--max-steps", 1)
+    assert result.code == 1
+    assert "valid.txt exists" in one_line(result.err)
+    assert (tmp_path / "valid.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["valid.txt"]
+
+
+def test_a_model_replaces_no_other_file_and_never_its_source(folder: Path, edgernn: Edgernn) -> None:
+    run = folder / "run"
+    weights, model = run / "model.safetensors", run / "model.onnx"
+    before = weights.read_bytes(), model.read_bytes()
+    assert "must end in .onnx" in edgernn("export", run, "-o", weights, "--force").err
+    assert "would be replaced by its quantized form" in edgernn("quantize", model, "-o", model, "--force").err
+    assert (weights.read_bytes(), model.read_bytes()) == before
+
+
+def test_a_damaged_model_leaves_stdout_clean(tmp_path: Path, folder: Path, edgernn: Edgernn) -> None:
+    content = bytearray((folder / "run" / "model.onnx").read_bytes())
+    for at in range(60, len(content), 97):
+        content[at] ^= 0x11
+    (tmp_path / "m.onnx").write_bytes(content)
+    for command in (["generate"], ["inspect"], ["profile"], ["verify", "--against", folder / "run"], ["quantize"]):
+        result = edgernn(command[0], tmp_path / "m.onnx", *command[1:])
+        assert (result.code, result.out) == (1, "")
+        assert one_line(result.err).startswith("error: ")
+
+
+def test_a_name_in_brackets_is_printed_as_it_is(tmp_path: Path, folder: Path, edgernn: Edgernn) -> None:
+    model = tmp_path / "m[red][/b].onnx"
+    model.write_bytes((folder / "run" / "model.onnx").read_bytes())
+    result = edgernn("profile", model, "--steps", 20)
+    assert result.code == 0
+    assert "m[red][/b].onnx" in result.out
+
+
+def test_a_resume_that_fails_changes_nothing(tmp_path: Path, folder: Path, edgernn: Edgernn) -> None:
+    run = Path(shutil.copytree(folder / "run", tmp_path / "run"))
+    checkpoint = run / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    result = edgernn("train", "text", "-o", run, "--resume", "--max-steps", 5000)
+    assert result.code == 1
+    assert "is damaged" in one_line(result.err)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_a_run_without_a_checkpoint_yet_resumes_from_its_start(tmp_path: Path, folder: Path, edgernn: Edgernn) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(folder / "run" / "run.json", run)
+    assert edgernn("train", "text", "-o", run, "--resume").code == 0
+    for name in ("model.safetensors", "valid.txt"):
+        assert (run / name).read_bytes() == (folder / "run" / name).read_bytes()

@@ -108,3 +108,20 @@ def test_a_device_has_numpy_and_onnxruntime_and_streams_text(tmp_path: Path, byt
     assert device("-c", "import torch").returncode == 1
     listed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, check=True).stdout.decode()
     assert not {"torch", "onnx", "typer", "rich", "edgernn"} & {line.split()[0] for line in listed.splitlines()[2:]}
+
+
+@pytest.mark.parametrize("command", ["inspect", "generate"])
+def test_json_reaches_a_pipe_in_utf8_whatever_the_locale(byte_model: Path, command: str) -> None:
+    model = byte_model.parent / "模.onnx"
+    model.write_bytes(byte_model.read_bytes())
+    extra = ["--prompt", "音", "--max-tokens", "9", "--temperature", "0"] if command == "generate" else []
+    done = run(command, model, *extra, "--json", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+    done.stdout.decode("utf-8")
+
+
+def test_a_closed_stdout_is_no_crash(byte_model: Path) -> None:
+    command = f"{' '.join(EDGERNN)} inspect {byte_model} >&-"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
+    assert b"Traceback" not in done.stderr
