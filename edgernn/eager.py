@@ -17,7 +17,7 @@ Step = Callable[[int], NDArray[np.float32]]
 def eager_steps(model: RecurrentLM) -> Mapping[str, Step]:
     """Return the model's step in torch, by the name of its form: torch's cells, or its sequence module.
 
-    Both run in inference mode. Relative to each other and to the machine either may be the faster one.
+    Both run in inference mode. Which one is faster depends on the cell and the machine.
     """
     return {"cells": _cells_step(model), "module": _module_step(model)}
 

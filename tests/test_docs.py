@@ -72,6 +72,11 @@ def test_what_a_page_shows_runs(page: Path, hello: Path, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr.decode()
 
 
+def test_no_page_holds_a_gap_to_be_filled() -> None:
+    for page in PAGES:
+        assert "@@" not in page.read_text(encoding="utf-8"), page
+
+
 def test_every_link_between_pages_leads_somewhere() -> None:
     for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "runtime" / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

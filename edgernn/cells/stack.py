@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,6 @@ from edgernn.cells.cell import Cell, State
 from edgernn.cells.elman import Elman
 from edgernn.cells.gru import GRU
 from edgernn.cells.lstm import LSTM
-
-CellName = Literal["elman", "elman-relu", "lstm", "gru"]
 
 CELLS: Final[Mapping[str, Callable[[int, int], Cell]]] = {
     "elman": Elman,

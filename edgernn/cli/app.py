@@ -1,9 +1,9 @@
 """The `edgernn` command: its subcommands, and how errors become exit codes."""
 
-import contextlib
 import io
 import os
 import sys
+import traceback
 from typing import Annotated, Final
 
 import typer
@@ -15,7 +15,6 @@ from edgernn_runtime.errors import EdgeRNNError, GateError
 
 EXIT_ERROR: Final = 1
 EXIT_GATE: Final = 3
-EXIT_INTERRUPT: Final = 130
 
 app = typer.Typer(
     name="edgernn",
@@ -66,17 +65,11 @@ def main() -> None:
         app()
     except GateError as error:
         _fail(error, EXIT_GATE)
-    except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_ERROR)
     except (EdgeRNNError, OSError) as error:
         _fail(error, EXIT_ERROR)
     except MemoryError:
         print_error("out of memory; use a smaller model or batch")
         sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPT)
 
 
 def _use_utf8() -> None:
@@ -92,6 +85,6 @@ def _use_utf8() -> None:
 
 def _fail(error: Exception, code: int) -> None:
     if os.environ.get(_DEBUG):
-        raise error
-    print_error(str(error))
+        traceback.print_exception(error)
+    print_error(str(error) or type(error).__name__)
     sys.exit(code)

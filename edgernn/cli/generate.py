@@ -3,18 +3,22 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from edgernn.cli.console import print_json, print_message
-from edgernn.cli.options import Force, Json, ModelFile, Providers, Threads
+from edgernn.cli.options import Force, Json, ModelFile, Providers, Threads, given
+from edgernn_runtime.errors import InputError
+
+_SAMPLING: Final = ("temperature", "top_k", "top_p", "seed")
 
 if TYPE_CHECKING:
     from edgernn_runtime.text_output import Summary
 
 
 def generate(
+    context: typer.Context,
     model: ModelFile,
     prompt: Annotated[str, typer.Option(help="Text that the generated text follows.")] = "",
     max_tokens: Annotated[int, typer.Option(min=0, help="Tokens to generate.")] = 300,
@@ -33,6 +37,9 @@ def generate(
     json: Json = False,
 ) -> None:
     """Stream text as it is made. With --json, one object a token and a summary at the end."""
+    fixed = [name for name in given(context) if name in _SAMPLING]
+    if state is not None and fixed:
+        raise InputError(f"a saved state brings its own seed and sampler; leave out --{fixed[0].replace('_', '-')}")
     from edgernn_runtime import Sampler, State, load
     from edgernn_runtime.files import check_target
     from edgernn_runtime.text_output import generate_to

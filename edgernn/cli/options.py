@@ -17,3 +17,9 @@ Providers = Annotated[
     typer.Option("--provider", help="Execution provider, may be repeated in order of preference (default cpu)."),
 ]
 Threads = Annotated[int, typer.Option("--threads", help="Threads inside one operator.")]
+
+
+def given(context: typer.Context) -> list[str]:
+    """Return the names of the parameters that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]

@@ -75,3 +75,6 @@ def quantize(
     )
     change = f"{quality.before:.4f} -> {quality.after:.4f} ({quality.relative:+.2%})"
     print_text(f"perplexity {change} on {tokens.size - 1:,} tokens")
+    drift = report.drift
+    distance = f"largest difference {drift.max_abs:.2e}, KL {drift.kl_nats or 0:.2e} nats a step"
+    print_text(f"drift over {drift.steps} steps: {distance}")

@@ -35,6 +35,6 @@ def find_tokens(spec: Spec, *, model: Path, data: Path | None, limit: int | None
     tokens, unknown = spec.codec.encode_lossy(text if limit is None else text[:limit])
     if unknown:
         print_warning(f"{unknown} characters of the text are unknown to the model; they count as U+FFFD")
-    if tokens.size < 2:  # noqa: PLR2004, a prediction needs two
+    if tokens.size < 2:
         raise DataError(f"the text has {tokens.size} tokens; two at least are needed")
     return tokens if limit is None else tokens[:limit]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgernn.cli.console import messages, print_json, print_message, print_text, print_warning
-from edgernn.cli.options import Json
+from edgernn.cli.options import Json, given
 from edgernn_runtime.errors import DataError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class CodecChoice(StrEnum):
     BYTES = "bytes"
 
 
-_BUDGETS = ("max_steps", "max_seconds", "threads", "json", "output", "resume")
+_CHANGEABLE = ("max_steps", "max_seconds", "threads", "json", "output", "resume")
 
 
 @app.callback()
@@ -163,8 +163,7 @@ def _reopen(
     from edgernn.tasks.text import Corpus, builtin_text, read_text
     from edgernn.training import Run
 
-    given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
-    fixed = [name for name in given if name not in _BUDGETS]
+    fixed = [name for name in given(context) if name not in _CHANGEABLE]
     if fixed:
         raise InputError(f"a resumed run keeps its settings; --{fixed[0].replace('_', '-')} cannot change")
     run = Run.open(folder)

@@ -9,7 +9,7 @@ import typer
 from edgernn.cli.console import new_table, print_json, print_table, print_text
 from edgernn.cli.options import Data, Json, ModelFile
 from edgernn.cli.sequence import find_tokens
-from edgernn_runtime.errors import DataError, GateError
+from edgernn_runtime.errors import DataError, GateError, ParityError
 
 if TYPE_CHECKING:
     from edgernn_export.verification import FreeRunning, VerifyReport
@@ -32,13 +32,10 @@ def verify(
     json: Json = False,
 ) -> None:
     """Compare two models along one long stream, teacher-forced and free-running."""
-    from edgernn_export.metadata import read_model
     from edgernn_export.verification import FLOAT_TOLERANCE
     from edgernn_export.verification import verify as compare
-    from edgernn_runtime.engines.ort import OrtEngine
 
-    candidate = OrtEngine(model)
-    read_model(model)
+    candidate = _open_checked(model)
     source = _source(against)
     tokens = find_tokens(
         candidate.spec, model=against / "run.json" if against.is_dir() else model, data=data, limit=steps
@@ -55,17 +52,25 @@ def verify(
     else:
         _print(report)
     if not report.passed:
-        raise GateError(
-            f"{model} differs from {against} by {report.teacher_forced.max_abs:.2e}, more than {tolerance:.0e}; "
-            f"{report.teacher_forced.worst_state} diverged first"
-        )
+        forced = report.teacher_forced
+        found = f"{model} differs from {against} by {forced.max_abs:.2e} at most, the limit is {tolerance:g}"
+        worst = "" if forced.worst_state is None else f"; the state to look at is {forced.worst_state}"
+        raise (ParityError if max_drift is None else GateError)(found + worst)
+
+
+def _open_checked(path: Path) -> "Engine":
+    """Return a model file as an engine; its weights must be those that its id names."""
+    from edgernn_export.metadata import read_model
+    from edgernn_runtime.engines.ort import OrtEngine
+
+    engine = OrtEngine(path)
+    read_model(path)
+    return engine
 
 
 def _source(against: Path) -> "Engine":
-    from edgernn_runtime.engines.ort import OrtEngine
-
     if not against.is_dir():
-        return OrtEngine(against)
+        return _open_checked(against)
     import torch
 
     from edgernn.training import Run
@@ -115,7 +120,7 @@ def _print(report: "VerifyReport") -> None:
         if run is not None:
             print_text(f"free-running, {name}: {_describe(run)}")
     if report.tolerance is not None:
-        print_text(f"{'passed' if report.passed else 'failed'}: the limit is {report.tolerance:.0e}")
+        print_text(f"{'passed' if report.passed else 'failed'}: the limit is {report.tolerance:g}")
 
 
 def _describe(run: "FreeRunning") -> str:

@@ -96,9 +96,10 @@ class Run:
                 raise OutputExistsError(f"{path} exists, and a run would replace it; name another folder")
 
     def write_valid_text(self, text: str) -> None:
-        """Write the validation text, and remove what an interrupted write may have left."""
-        for part in self.folder.glob(".*.part"):
-            part.unlink(missing_ok=True)
+        """Write the validation text, and remove what interrupted writes of the run's files have left."""
+        for path in (self.checkpoint_file, self.model_file, self.metrics_file, self.valid_file):
+            for part in self.folder.glob(f".{path.name}.????????.part"):
+                part.unlink(missing_ok=True)
         write_bytes(self.valid_file, text.encode("utf-8"), overwrite=True)
 
     def save(self) -> None:

@@ -38,7 +38,7 @@ class Segments:
         Raises:
             DataError: If the tokens do not fill one segment of every lane.
         """
-        needed = batch * 2 * length + 1
+        needed = batch * length + length + 1
         if tokens.size < needed:
             raise DataError(
                 f"the training text has {tokens.size} tokens; a batch of {batch} and segments of {length} "

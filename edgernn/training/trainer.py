@@ -96,6 +96,7 @@ class Trainer:
         groups = decay_groups(self.model, config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=_BETAS)
         self.position, self.window = Position(), Window()
+        self._saved = -math.inf  # when the last checkpoint was written; the next step writes one
         self.state: tuple[Tensor, ...] = self.model.init(config.batch)
         if resume and run.checkpoint_file.exists():
             self.position, self.state, self.window = load_checkpoint(
@@ -119,7 +120,7 @@ class Trainer:
             OutputError: If the run folder cannot be written; the last checkpoint is kept.
         """
         started, before, first = time.monotonic(), self.position.elapsed_s, self.position.step
-        saved = started
+        self._saved = started
         self.model.train()
         self._forget_later_metrics()
         if first == 0:
@@ -133,9 +134,9 @@ class Trainer:
                 self._validate()
             self.position = replace(self.position, finished=self._is_finished())
             interrupted = stop() and not self.position.finished
-            if self.position.finished or interrupted or now - saved > CHECKPOINT_SECONDS:
+            if self.position.finished or interrupted or now - self._saved > CHECKPOINT_SECONDS:
                 self._save()
-                saved = now
+                self._saved = now
             tokens = (self.position.step - first) * self.config.batch * self.config.segment
             report(Progress(self.position.step, self._spent(), loss, tokens / (now - started), self.position.best_loss))
             if interrupted:
@@ -201,6 +202,7 @@ class Trainer:
         )
         if better:
             write_tensors(self.run.model_file, self.model.state_dict())
+            self._saved = -math.inf
         record = {
             "step": self.position.step,
             "elapsed_s": round(self.position.elapsed_s, 3),

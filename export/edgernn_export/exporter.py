@@ -17,7 +17,7 @@ from edgernn_export.step import StepModule, as_module
 from edgernn_export.torch_engine import TorchEngine
 from edgernn_runtime import __version__
 from edgernn_runtime.engines.ort import OrtEngine
-from edgernn_runtime.errors import ExportError, ParityError
+from edgernn_runtime.errors import ExportError, ParityError, first_line
 from edgernn_runtime.files import write_bytes
 from edgernn_runtime.spec import Parity, Producer, Spec
 
@@ -89,7 +89,7 @@ def _check(model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the exported graph is not valid ONNX: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"the exported graph is not valid ONNX: {first_line(error)}") from error
 
 
 def _parity(step: StepModule, model: onnx.ModelProto, tolerance: float) -> Parity:

@@ -1,6 +1,7 @@
 """From a StepModule to the ONNX graph of one step."""
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -13,7 +14,7 @@ from onnx_ir.passes.common import OutputFixPass
 from torch.export import Dim
 
 from edgernn_export.step import StepModule, as_module
-from edgernn_runtime.errors import ExportError
+from edgernn_runtime.errors import ExportError, first_line
 from edgernn_runtime.spec import BATCH, StateSpec, TensorSpec
 
 OPSET: Final = 20
@@ -51,8 +52,7 @@ def to_graph(step: StepModule) -> ir.Model:
                 verbose=False,
             )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ExportError(f"torch could not export {type(module).__name__}: {reason}") from error
+        raise ExportError(f"torch could not export {type(module).__name__}: {first_line(error)}") from error
     if program is None:
         raise ExportError(f"torch returned no program for {type(module).__name__}")
     return _named(program.model, [*(each.name for each in spec.outputs), *(state.output for state in spec.states)])
@@ -68,10 +68,11 @@ def _named(model: ir.Model, outputs: list[str]) -> ir.Model:
 
 def _like_signature(module: torch.nn.Module, flat: tuple[dict[int, object], ...]) -> tuple[object, ...]:
     """Return one entry per tensor, those that `forward` takes through `*names` as one tuple."""
-    code = module.forward.__code__
-    positional = code.co_argcount - 1
-    takes_rest = bool(code.co_flags & 0x04)
-    return (*flat[:positional], flat[positional:]) if takes_rest else flat
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return flat
+    positional = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*flat[:positional], flat[positional:])
 
 
 @contextlib.contextmanager

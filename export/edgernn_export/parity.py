@@ -1,4 +1,4 @@
-"""Parity: two engines fed the same inputs, compared output by output and state by state."""
+"""Parity: two engines fed the same inputs, compared output by output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

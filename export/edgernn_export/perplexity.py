@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgernn_runtime.engine import Engine
 from edgernn_runtime.errors import InputError
+
+_BLOCK: Final = 256
 
 
 def perplexity(engine: Engine, tokens: Sequence[int] | NDArray[np.int64]) -> float:
@@ -28,17 +31,21 @@ def mean_nats(engine: Engine, tokens: Sequence[int] | NDArray[np.int64]) -> floa
     spec = engine.spec
     if not spec.vocabulary or spec.feedback is None:
         raise InputError("perplexity is defined for generative token models only")
-    if len(tokens) < 2:  # noqa: PLR2004
+    if len(tokens) < 2:
         raise InputError(f"perplexity needs two tokens at least, got {len(tokens)}")
     executor = engine.executor(1)
     token, logits = executor.inputs[spec.feedback.input], executor.outputs[spec.feedback.output]
-    rows = np.empty((len(tokens) - 1, spec.vocabulary), np.float64)
-    for row, value in zip(rows, tokens, strict=False):
-        token[0] = value
-        executor.run()
-        row[:] = logits[0]
-    targets = np.asarray(tokens, np.int64)[1:]
-    return float(np.mean(log_sum_exp(rows) - rows[np.arange(len(rows)), targets]))
+    inputs, targets = np.asarray(tokens, np.int64)[:-1], np.asarray(tokens, np.int64)[1:]
+    total = 0.0
+    for start in range(0, len(inputs), _BLOCK):
+        block = targets[start : start + _BLOCK]
+        rows = np.empty((len(block), spec.vocabulary), np.float64)
+        for row, value in zip(rows, inputs[start : start + _BLOCK], strict=True):
+            token[0] = value
+            executor.run()
+            row[:] = logits[0]
+        total += float(np.sum(log_sum_exp(rows) - rows[np.arange(len(block)), block]))
+    return total / len(inputs)
 
 
 def log_sum_exp(rows: NDArray[np.float64]) -> NDArray[np.float64]:

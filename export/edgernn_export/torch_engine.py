@@ -8,8 +8,9 @@ import torch
 from edgernn_export.identity import weights_sha256
 from edgernn_export.step import StepModule, as_module
 from edgernn_runtime.engine import Array, Executor, Placement
-from edgernn_runtime.errors import ExportError
+from edgernn_runtime.errors import ExportError, first_line
 from edgernn_runtime.spec import Spec, StateSpec, TensorSpec
+from edgernn_runtime.state import check_states
 
 
 class TorchEngine:
@@ -77,10 +78,13 @@ class TorchExecutor:
         """Compute one step and advance the state.
 
         Raises:
-            ExportError: If the module returns other tensors than its Spec says.
+            ExportError: If the module fails, or returns other tensors than its Spec says.
         """
-        with torch.inference_mode():
-            results = self._module(*self._shared, *self._states)
+        try:
+            with torch.inference_mode():
+                results = self._module(*self._shared, *self._states)
+        except (RuntimeError, TypeError, ValueError, LookupError) as error:
+            raise ExportError(f"{type(self._module).__name__} fails in a step: {first_line(error)}") from error
         expected: list[TensorSpec | StateSpec] = [*self._spec.outputs, *self._spec.states]
         if not isinstance(results, tuple) or len(results) != len(expected):
             raise ExportError(f"the module must return a tuple of {len(expected)} tensors: outputs, then states")
@@ -101,6 +105,7 @@ class TorchExecutor:
 
     def write_state(self, arrays: Sequence[Array]) -> None:
         """Replace the current states by copies of `arrays`."""
+        check_states(self._spec, arrays, self._batch)
         self._states = [torch.from_numpy(np.array(array)) for array in arrays]
 
     def reset_row(self, row: int) -> None:

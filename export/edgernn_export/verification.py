@@ -4,9 +4,10 @@ Teacher-forced, both are fed the same inputs, so that differences come from arit
 each is fed its own tokens, with shared noise, so that a difference can change the stream.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,8 @@ class VerifyReport:
     Attributes:
         steps: The number of steps of each run.
         teacher_forced: Both fed the same inputs.
-        greedy: Each fed its own most probable tokens; None for a model without feedback.
+        greedy: Each fed its own most probable tokens; None for a model without feedback, or if an
+            output is not finite.
         sampled: Each fed its own tokens, sampled with shared noise; None likewise.
         tolerance: The largest difference allowed teacher-forced; None if none was asked for.
     """
@@ -130,9 +132,10 @@ def verify(
         InputError: If the models have different inputs, outputs or states, or the sequence is empty.
     """
     _check_interfaces(source.spec, candidate.spec)
-    forced = teacher_forced(source, candidate, sequence)
+    limit = FLOAT_TOLERANCE if tolerance is None else tolerance
+    forced = teacher_forced(source, candidate, sequence, tolerance=limit)
     greedy = sampled = None
-    if source.spec.vocabulary:
+    if source.spec.vocabulary and math.isfinite(forced.max_abs):
         greedy = free_running(source, candidate, len(sequence), sampler=GREEDY, seed=seed)
         sampled = free_running(source, candidate, len(sequence), sampler=Sampler(), seed=seed)
     return VerifyReport(len(sequence), forced, greedy, sampled, tolerance)
@@ -204,7 +207,7 @@ class _FreeStream:
         self._input = self._executor.inputs[feedback.input]
         self._sampler = sampler
         self._token = feedback.start or 0
-        self.logits: NDArray[np.float32] = self._executor.outputs[feedback.output][0].view(np.float32)
+        self.logits = cast("NDArray[np.float32]", self._executor.outputs[feedback.output][0])
 
     def next_token(self, uniform: float) -> int:
         self._input[0] = self._token

@@ -22,7 +22,7 @@ _CHECK_STEPS = 1000
 
 
 def main(arguments: list[str]) -> int:
-    """Run the check and return the exit code: 0, or 1 after an error."""
+    """Run the check and return the exit code: 0, 1 after an error, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     try:
         model = load(options.model, providers=options.provider or ["cpu"], threads=options.threads)
@@ -35,6 +35,9 @@ def main(arguments: list[str]) -> int:
         return 1
     except BrokenPipeError:
         sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

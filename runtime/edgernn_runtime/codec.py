@@ -162,7 +162,7 @@ def codec_from_json(source: Mapping[str, object]) -> Codec:
         SpecError: If the description is of no codec that this version knows.
     """
     kind, symbols = source.get("kind"), source.get("symbols")
-    if kind == CharacterCodec.kind and isinstance(symbols, str) and len(source) == 2:  # noqa: PLR2004, kind and symbols
+    if kind == CharacterCodec.kind and isinstance(symbols, str) and len(source) == 2:
         return CharacterCodec(symbols)
     if kind == ByteCodec.kind and len(source) == 1:
         return ByteCodec()

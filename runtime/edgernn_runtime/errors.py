@@ -91,3 +91,12 @@ class MissingExtraError(EdgeRNNError, ImportError):
 
 class GateError(EdgeRNNError):
     """A limit that the caller set was exceeded."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that says something, else the name of its type.
+
+    >>> first_line(ValueError())
+    'ValueError'
+    """
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -121,7 +121,7 @@ def profile(
     Args:
         paths: Model files.
         steps: Timed steps of each.
-        providers: Execution providers, as `load` takes them.
+        providers: Names of execution providers, in order of preference.
         threads: Threads inside one operator.
 
     Raises:
@@ -131,6 +131,8 @@ def profile(
     """
     if steps < 1:
         raise InputError(f"steps must be positive, got {steps}")
+    if isinstance(providers, str):
+        raise InputError(f"providers must be a list of names, got {providers!r}")
     models = [load(path, providers=providers, threads=threads) for path in paths]
     for path, model in zip(paths, models, strict=True):
         if model.spec.weight_bytes > path.stat().st_size:
@@ -180,8 +182,8 @@ def interleave(
                 before = clock()
                 call(number)
                 durations[index][number] = clock() - before
-            for after in between[index : index + 1]:
-                after()
+            if between:
+                between[index]()
     return [taken / 1e3 for taken in durations]
 
 
@@ -263,7 +265,7 @@ def _start_once(path: Path, providers: Sequence[str], threads: int) -> list[floa
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise EngineError(f"{path} failed in a process of its own: {reason}")
-    finished, loading, first, memory = map(float, done.stdout.split())
+    finished, loading, first, memory = map(float, done.stdout.splitlines()[-1].split())
     return [1e3 * (finished - before), loading, first, memory]
 
 

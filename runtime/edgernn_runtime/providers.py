@@ -146,7 +146,7 @@ def packaging_conflict(distributions: Sequence[str]) -> str | None:
     >>> packaging_conflict(["onnxruntime"]) is None
     True
     """
-    if len(distributions) < 2:  # noqa: PLR2004, one is fine
+    if len(distributions) < 2:
         return None
     wanted = next(name for name in distributions if name != "onnxruntime")
     return (

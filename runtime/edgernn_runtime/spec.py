@@ -118,6 +118,8 @@ class Producer:
     opset: int
 
 
+_TOKENS: Final = ("int64", "int32")
+
 UNEXPORTED: Final = Producer(edgernn="", torch="", opset=0)
 
 
@@ -135,7 +137,7 @@ class Spec:
         feedback: What makes the model generative; None for a model that only listens.
         codec: How tokens become text; None where there are none.
         batch: `"dynamic"`, or 1 for a graph that takes no more.
-        rate_hz: Steps a second, for signals; None elsewhere.
+        rate_hz: Frames a second, for signals; None elsewhere.
         frames_per_step: Frames that one step takes.
         delay_steps: Steps by which outputs lag behind their inputs.
         precision: `float32`, `int8`, `int4`: how weights are stored.
@@ -212,6 +214,8 @@ def _check(spec: Spec) -> None:
         if part.shape[:1] != (first,) or not all(isinstance(axis, int) and axis > 0 for axis in rest):
             raise SpecError(f"{name}.shape must be {first!r} and then positive integers, got {list(part.shape)}")
     for state in spec.states:
+        if state.dtype in ("float16", "float64"):
+            raise SpecError(f"{state.input}.dtype must be float32, or an integer's or bool, got {state.dtype}")
         size = int(np.prod(state.sized(1)))
         if state.initial is not None and len(state.initial) != size:
             raise SpecError(f"{state.input}.initial must hold {size} numbers, got {len(state.initial)}")
@@ -240,8 +244,12 @@ def _check_feedback(spec: Spec) -> None:
         raise SpecError(f"feedback.output names {feedback.output}, which is no output")
     if feedback.input not in {tensor.name for tensor in spec.inputs}:
         raise SpecError(f"feedback.input names {feedback.input}, which is no input")
-    if spec.distribution == "categorical" and len(spec.main_output.shape) != 2:  # noqa: PLR2004, batch and tokens
+    if spec.distribution == "categorical" and len(spec.main_output.shape) != 2:
         raise SpecError(f"{feedback.output}.shape must be batch and vocabulary, got {list(spec.main_output.shape)}")
+    if spec.distribution == "categorical" and spec.main_output.dtype != "float32":
+        raise SpecError(f"{feedback.output}.dtype must be float32, got {spec.main_output.dtype}")
+    if spec.distribution == "categorical" and (spec.main_input.dtype not in _TOKENS or len(spec.main_input.shape) != 1):
+        raise SpecError(f"{feedback.input} must be int64 or int32 of the batch alone, as tokens are")
     size = spec.vocabulary
     if spec.codec is not None and spec.codec.size != size:
         raise SpecError(f"codec has {spec.codec.size} tokens, but {feedback.output} has {size}")

@@ -34,6 +34,8 @@ class State:
         sampler: How the next tokens are chosen.
         pending: A token that was chosen or given, and not yet fed to the model.
         held: Bytes of an unfinished character that the codec holds back.
+        inputs: What was set in the inputs beside the main one, in the order of the Spec, batch first;
+            empty for zeros.
     """
 
     model_id: str
@@ -43,6 +45,7 @@ class State:
     sampler: Sampler = GREEDY
     pending: int | None = None
     held: bytes = b""
+    inputs: tuple[NDArray[np.generic], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         """Check the numbers, and keep read-only copies of the arrays."""
@@ -50,10 +53,11 @@ class State:
             raise StateError(
                 f"a state needs a seed in 0..2**64 - 1 and a step in 0..2**63 - 1, got {self.seed} and {self.step}"
             )
-        copies = tuple(np.array(array) for array in self.arrays)
-        for array in copies:
-            array.flags.writeable = False
-        object.__setattr__(self, "arrays", copies)
+        for name in ("arrays", "inputs"):
+            copies = tuple(np.array(array) for array in getattr(self, name))
+            for array in copies:
+                array.flags.writeable = False
+            object.__setattr__(self, name, copies)
 
     @property
     def batch(self) -> int:
@@ -76,6 +80,10 @@ class State:
                 "a state continues only on the model that made it"
             )
         check_states(spec, self.arrays, self.batch)
+        others = [tensor for tensor in spec.inputs if tensor != spec.main_input]
+        wanted = [(tensor.dtype, tensor.sized(self.batch)) for tensor in others]
+        if self.inputs and wanted != [(str(array.dtype), array.shape) for array in self.inputs]:
+            raise StateError("the state's inputs are not those of the model; start from model.initial_state()")
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the state as an `.npz` file, whole or not at all.
@@ -98,6 +106,7 @@ class State:
             "held": self.held.hex(),
         }
         arrays = {str(i): array for i, array in enumerate(self.arrays)}
+        arrays |= {f"input.{i}": array for i, array in enumerate(self.inputs)}
 
         def write(file: BinaryIO) -> None:
             np.savez(file, allow_pickle=False, **{_HEADER: np.array(json.dumps(header))}, **arrays)
@@ -116,7 +125,9 @@ class State:
         try:
             with np.load(Path(path), allow_pickle=False) as content:
                 header = json.loads(str(content[_HEADER]))
-                arrays = tuple(content[str(i)] for i in range(len(content.files) - 1))
+                names = content.files
+                arrays = tuple(content[str(i)] for i in range(sum(name.isdecimal() for name in names)))
+                inputs = tuple(content[f"input.{i}"] for i in range(len(names) - 1 - len(arrays)))
             if header["version"] != STATE_VERSION:
                 raise StateError(f"{path} has state version {header['version']}, this edgernn reads {STATE_VERSION}")
             return cls(
@@ -127,6 +138,7 @@ class State:
                 sampler=Sampler(**header["sampler"]),
                 pending=None if header["pending"] is None else int(header["pending"]),
                 held=bytes.fromhex(header["held"]),
+                inputs=inputs,
             )
         except OSError as error:
             raise StateError(f"{path} could not be read: {error.strerror or error}") from error

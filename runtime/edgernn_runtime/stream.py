@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import index
-from typing import Final, SupportsIndex
+from typing import Final, SupportsIndex, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ class Stream:
     ) -> None:
         """Start at the initial state; `executor` is called with the batch size, 1."""
         check_seed(seed)
+        noisy = [tensor.name for tensor in spec.inputs if tensor.role == "noise"]
+        if noisy:
+            raise InputError(f"the model samples in its graph, from {noisy[0]}; this version of the runtime does not")
         self._spec = spec
         self._model_id = model_id
         self._new_executor = executor
@@ -42,8 +45,10 @@ class Stream:
         self._run = self._executor.run
         self._input: Array = self._executor.inputs[spec.main_input.name]
         self._output: Array = self._executor.outputs[spec.main_output.name]
+        self._row: Array = self._output[0]
+        self._others = [self._executor.inputs[each.name] for each in spec.inputs if each != spec.main_input]
         self._vocabulary = spec.vocabulary
-        self._logits: NDArray[np.float32] = self._output[0].view(np.float32) if self._vocabulary else np.empty(0, "f4")
+        self._logits: NDArray[np.float32] = cast("NDArray[np.float32]", self._output[0])
         self._noise: NDArray[np.float32] = np.empty(0, np.float32)
         self._noise_start = 0
         self._seed = seed
@@ -74,25 +79,25 @@ class Stream:
 
         Raises:
             InputError: If the model cannot take the value.
-            EngineError: If the engine fails; the stream is then where it was.
+            EngineError: If the engine fails; the value has then not been taken.
         """
         self._advance(value)
-        return np.array(self._output[0])
+        return np.array(self._row)
 
     def step_into(self, value: SupportsIndex | Array, out: Array) -> None:
         """Take one step and write the main output into `out`, an array of its shape without the batch.
 
         Raises:
             InputError: If the model cannot take the value.
-            EngineError: If the engine fails; the stream is then where it was.
+            EngineError: If the engine fails; the value has then not been taken.
         """
         self._advance(value)
-        out[...] = self._output[0]
+        out[...] = self._row
 
     def set_input(self, name: str, value: Array) -> None:
         """Set an input beside the main one, such as a condition; it stays until it is set again.
 
-        A new stream has zeros there; a snapshot does not keep it.
+        A new stream has zeros there; a snapshot keeps it.
 
         Args:
             name: The input's name.
@@ -139,6 +144,8 @@ class Stream:
                 model takes no tokens.
         """
         tokens = self._tokens(prompt)
+        if tokens:
+            self._held = b""
         for token in tokens:
             self._feed_pending()
             self._pending = token
@@ -161,6 +168,7 @@ class Stream:
         for _ in range(max_tokens):
             token = self._next_token()
             if token in stop:
+                self._held = b""
                 return
             yield token
 
@@ -207,6 +215,7 @@ class Stream:
             sampler=self.sampler,
             pending=self._pending,
             held=self._held,
+            inputs=tuple(self._others),
         )
 
     def restore(self, state: State) -> None:
@@ -221,6 +230,8 @@ class Stream:
         if state.pending is not None and not 0 <= state.pending < self._vocabulary:
             raise StateError(f"the pending token must lie in 0..{self._vocabulary - 1}, got {state.pending}")
         self._executor.write_state(state.arrays)
+        for i, array in enumerate(self._others):
+            array[...] = state.inputs[i] if state.inputs else 0
         self._step, self._pending, self._held = state.step, state.pending, state.held
         self.sampler = state.sampler
         self._seed = state.seed
@@ -233,7 +244,7 @@ class Stream:
         return other
 
     def reset(self, *, seed: int | None = None) -> None:
-        """Go back to the initial state, with the same seed or another; the sampler stays.
+        """Go back to the initial state, with the same seed or another; the sampler stays, set inputs do not.
 
         Raises:
             InputError: If the seed is out of range; the stream is then unchanged.
@@ -241,6 +252,8 @@ class Stream:
         if seed is not None:
             check_seed(seed)
         self._executor.reset_row(0)
+        for array in self._others:
+            array[...] = 0
         self._step, self._pending, self._held = 0, None, b""
         self._seed = self._seed if seed is None else seed
         self._noise = self._noise[:0]
@@ -284,7 +297,7 @@ class Stream:
         if self._pending is None:
             self._pending = self._start_token()
         step = self._step
-        self._feed(self._pending)
+        self._feed_pending()
         self._pending = self.sampler.sample(self._logits, self._uniform(step))
         return self._pending
 

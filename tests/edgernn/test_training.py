@@ -163,8 +163,8 @@ def test_segments_follow_each_other_and_start_anew_with_each_epoch() -> None:
 
 
 def test_too_few_tokens_for_one_segment_are_refused() -> None:
-    with pytest.raises(DataError, match="need 641; use more text"):
-        Segments(np.arange(640), batch=32, length=10, seed=0)
+    with pytest.raises(DataError, match="need 331; use more text"):
+        Segments(np.arange(330), batch=32, length=10, seed=0)
 
 
 @pytest.mark.parametrize(

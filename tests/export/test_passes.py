@@ -189,3 +189,24 @@ def test_all_passes_together_leave_the_fewest_nodes() -> None:
     }  # fmt: skip
     np.testing.assert_allclose(compute(model), before, rtol=0, atol=2e-6)
     assert not any(node.metadata_props or node.doc_string for node in model.graph)
+
+
+@pytest.mark.parametrize("change", [fold_biases, merge_products])
+def test_a_sum_that_is_a_term_of_another_sum_survives_both_rewrites(change: object) -> None:
+    body = """
+        p = MatMul (x, W) q = MatMul (h, R) s0 = Add (p, b) s1 = Add (s0, c) s = Add (s1, q)
+        t = Tanh (s)
+        u = MatMul (x, W) v = MatMul (h, R) r0 = Add (u, b) r1 = Add (r0, v) r2 = Add (r1, c) r = Add (r2, s)
+        y = Mul (r, t)
+    """
+    model = graph(body)
+    before = compute(model)
+    assert callable(change)
+    assert change(model) is True
+    tidy(model)
+    np.testing.assert_allclose(compute(model), before, rtol=0, atol=2e-5)
+
+
+def test_gates_that_are_outputs_of_the_graph_stay() -> None:
+    body = "p = MatMul (x, W) gates = Add (p, b)" + LSTM_GATES
+    unchanged(body, merge_gates, "float[batch, 2] y, float[batch, 2] g")

@@ -70,6 +70,9 @@ def test_nan_never_passes() -> None:
     forced = teacher_forced(TorchEngine(source), TorchEngine(broken), TOKENS[:5])
     assert not forced.max_abs <= 1e9
     assert forced.first_divergence == 0
+    report = verify(TorchEngine(source), TorchEngine(broken), TOKENS[:5], tolerance=1e9)
+    assert not report.passed
+    assert report.sampled is None
 
 
 def test_models_of_different_shape_are_not_compared() -> None:

@@ -166,8 +166,8 @@ def test_missing_metadata_is_named(tiny_path: Callable[..., Path], tmp_path: Pat
         (lambda spec: spec["states"][1].pop("dtype"), r"edgernn\.spec\.states\.1\.dtype is missing"),
         (lambda spec: spec.update(batch=2), r"edgernn\.spec\.batch must be one of dynamic, 1, got 2"),
         (
-            lambda spec: spec["states"][0].update(dtype="float64"),
-            r"the Spec says state\.0\.h is float64\['batch', 24\], but the graph's is float32\['batch', 24\]",
+            lambda spec: spec["states"][0].update(dtype="int32"),
+            r"the Spec says state\.0\.h is int32\['batch', 24\], but the graph's is float32\['batch', 24\]",
         ),
         (
             lambda spec: spec["states"][1].update(shape=["batch", 12]),

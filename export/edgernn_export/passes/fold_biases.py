@@ -43,4 +43,4 @@ def _table_of(value: ir.Value) -> FloatArray | None:
     if gather is None or gather.op_type != "Gather" or only_user(value) is None:
         return None
     table = constant_of(gather.inputs[0])
-    return table if table is not None and table.ndim == 2 and gather.attributes.get_int("axis", 0) == 0 else None  # noqa: PLR2004
+    return table if table is not None and table.ndim == 2 and gather.attributes.get_int("axis", 0) == 0 else None

@@ -25,7 +25,9 @@ def merge_gates(model: ir.Model) -> bool:
     for node in nodes_of(model.graph, "Split"):
         sizes = _sizes(node)
         gates = [i for i, value in enumerate(node.outputs) if _is_sigmoid(only_user(value))]
-        if sizes is None or len(gates) < 2 or not _can_reorder(operand(node, 0)):  # noqa: PLR2004
+        if sizes is None or len(gates) < 2 or not _can_reorder(operand(node, 0), sum(sizes)):
+            continue
+        if any(value.is_graph_output() for value in node.outputs):
             continue
         _merge(model.graph, node, sizes, gates)
         changed = True
@@ -59,7 +61,7 @@ def _merge(graph: ir.Graph, split: ir.Node, sizes: Sequence[int], gates: Sequenc
 def _sizes(split: ir.Node) -> list[int] | None:
     """Return the sizes of a Split along the last axis of a matrix, if they are known."""
     shapes = [value.shape for value in split.outputs]
-    known = [shape for shape in shapes if shape is not None and len(shape) == 2 and isinstance(shape[1], int)]  # noqa: PLR2004
+    known = [shape for shape in shapes if shape is not None and len(shape) == 2 and isinstance(shape[1], int)]
     if len(known) != len(shapes) or split.attributes.get_int("axis", 0) not in (1, -1):
         return None
     return [int(shape[1]) for shape in known]  # type: ignore[arg-type]
@@ -69,19 +71,20 @@ def _is_sigmoid(node: ir.Node | None) -> bool:
     return node is not None and node.op_type == "Sigmoid" and not node.outputs[0].is_graph_output()
 
 
-def _can_reorder(value: ir.Value) -> bool:
+def _can_reorder(value: ir.Value, columns: int) -> bool:
     """Whether the columns of `value` can be reordered by reordering constants behind it."""
     node = value.producer()
     if only_user(value) is None or node is None:
         return False
     if node.op_type == "Add":
-        return all(_is_row(value) or _can_reorder(value) for value in (operand(node, 0), operand(node, 1)))
+        terms = operand(node, 0), operand(node, 1)
+        return all(_is_row(term, columns) or _can_reorder(term, columns) for term in terms)
     return _reordered_input(node) is not None
 
 
-def _is_row(value: ir.Value) -> bool:
+def _is_row(value: ir.Value, columns: int) -> bool:
     constant = constant_of(value)
-    return constant is not None and constant.ndim == 1 and constant.size > 1
+    return constant is not None and constant.shape == (columns,)
 
 
 def _reordered_input(node: ir.Node) -> int | None:
@@ -90,7 +93,7 @@ def _reordered_input(node: ir.Node) -> int | None:
     if index is None or node.attributes.get_int("axis", 0) != 0:
         return None
     constant = constant_of(node.inputs[index])
-    return index if constant is not None and constant.ndim == 2 else None  # noqa: PLR2004
+    return index if constant is not None and constant.ndim == 2 else None
 
 
 def _reorder(graph: ir.Graph, value: ir.Value, order: FloatArray) -> ir.Value:

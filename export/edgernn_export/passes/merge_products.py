@@ -12,7 +12,8 @@ def merge_products(model: ir.Model) -> bool:
     changed = False
     for each in find_sums(model.graph):
         weights = {term: weight for term in each.terms if (weight := _weight_of(term)) is not None}
-        if len(weights) < 2:  # noqa: PLR2004, nothing to merge
+        rows = {str(operand(node, 0).shape[0]) for term in weights if (node := term.producer())}  # type: ignore[index]
+        if len(weights) < 2 or len(rows) > 1:
             continue
         products = [term.producer() for term in weights]
         inputs = [operand(node, 0) for node in products if node is not None]
@@ -32,5 +33,7 @@ def _weight_of(value: ir.Value) -> FloatArray | None:
     node = value.producer()
     if node is None or node.op_type != "MatMul" or only_user(value) is None:
         return None
-    weight = constant_of(node.inputs[1])
-    return weight if weight is not None and weight.ndim == 2 else None  # noqa: PLR2004
+    weight, shape = constant_of(node.inputs[1]), operand(node, 0).shape
+    if weight is None or weight.ndim != 2 or shape is None or len(shape) != 2:
+        return None
+    return weight

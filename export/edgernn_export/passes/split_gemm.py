@@ -15,7 +15,7 @@ def split_gemm(model: ir.Model) -> bool:
         if node.attributes.get_int("transB", 0):
             weight_value = add_constant(model.graph, f"{weight_value.name}.T", weight.T)
         nodes = [ir.node("MatMul", [operand(node, 0), weight_value])]
-        if len(node.inputs) > 2 and node.inputs[2] is not None:  # noqa: PLR2004, the bias is optional
+        if len(node.inputs) > 2 and node.inputs[2] is not None:
             nodes.append(ir.node("Add", [nodes[0].outputs[0], node.inputs[2]]))
         replace(model.graph, node, nodes, [nodes[-1].outputs[0]])
     return bool(gemms)

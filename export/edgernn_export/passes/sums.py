@@ -1,6 +1,6 @@
 """Sums: trees of Add nodes read as one list of terms."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -23,11 +23,11 @@ class Sum:
     constants: tuple[ir.Value, ...]
 
 
-def find_sums(graph: ir.Graph) -> list[Sum]:
-    """Return the graph's largest sums."""
-    adds = nodes_of(graph, "Add")
-    roots = [node for node in adds if not _is_inner(node)]
-    return [_read(root) for root in roots]
+def find_sums(graph: ir.Graph) -> Iterator[Sum]:
+    """Yield the graph's largest sums, each read when its turn comes, after the rewrites before it."""
+    for root in [node for node in nodes_of(graph, "Add") if not _is_inner(node)]:
+        if root.graph is not None:
+            yield _read(root)
 
 
 def rewrite_sum(graph: ir.Graph, old: Sum, terms: Sequence[ir.Value], new: Sequence[ir.Node]) -> None:

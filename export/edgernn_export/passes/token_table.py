@@ -34,7 +34,7 @@ def _operands(node: ir.Node) -> tuple[ir.Node, FloatArray, FloatArray] | None:
     if gather is None or gather.op_type != "Gather" or gather.attributes.get_int("axis", 0) != 0:
         return None
     embedding, weight = constant_of(gather.inputs[0]), constant_of(node.inputs[1])
-    if embedding is None or weight is None or embedding.ndim != weight.ndim:
+    if embedding is None or weight is None or embedding.ndim != 2 or weight.ndim != 2:
         return None
     size = embedding.shape[0] * weight.shape[1] * embedding.itemsize
     if size > max(MAX_TABLE_BYTES, embedding.nbytes + weight.nbytes):

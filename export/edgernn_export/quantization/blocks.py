@@ -75,7 +75,7 @@ def dequantize_blocks(blocks: Blocks) -> NDArray[np.float32]:
 
 def _pack(values: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
     """Put two 4-bit values into each byte along the last axis, padded to whole bytes."""
-    if bits == 8:  # noqa: PLR2004, bytes are packed already
+    if bits == 8:
         return values
     if values.shape[-1] % 2:
         values = np.concatenate([values, np.zeros((*values.shape[:-1], 1), np.uint8)], axis=-1)
@@ -83,6 +83,6 @@ def _pack(values: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
 
 
 def _unpack(packed: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
-    if bits == 8:  # noqa: PLR2004
+    if bits == 8:
         return packed
     return np.stack([packed & np.uint8(15), packed >> np.uint8(4)], axis=-1).reshape(*packed.shape[:-1], -1)

@@ -50,7 +50,7 @@ def to_matmul_nbits(model: ir.Model, *, bits: Bits, block: int) -> tuple[Quantiz
     done = []
     for node in nodes_of(model.graph, "MatMul"):
         weight = constant_of(node.inputs[1])
-        if weight is None or weight.ndim != 2 or weight.dtype != np.float32:  # noqa: PLR2004
+        if weight is None or weight.ndim != 2 or weight.dtype != np.float32:
             continue
         if not np.isfinite(weight).all():
             raise QuantizationError(f"{operand(node, 1).name} holds NaN or infinity, so it cannot be quantized")
@@ -75,7 +75,7 @@ def _replace_product(
             ("zero_points", blocks.zero_points.reshape(-1)),
         )
     ]
-    last, bias = _bias(node)
+    last, bias = _bias(node, columns)
     inputs = [operand(node, 0), *constants, *([None, bias] if bias is not None else [])]
     attributes = {"K": rows, "N": columns, "bits": bits, "block_size": block, "accuracy_level": INT8_ACTIVATIONS}
     product = ir.node("MatMulNBits", inputs, attributes, domain=DOMAIN)
@@ -84,12 +84,12 @@ def _replace_product(
     return QuantizedNode(name, (rows, columns), error)
 
 
-def _bias(product: ir.Node) -> tuple[ir.Node, ir.Value | None]:
+def _bias(product: ir.Node, columns: int) -> tuple[ir.Node, ir.Value | None]:
     """Return the last node that MatMulNBits stands for, and the bias that it adds."""
     add = only_user(product.outputs[0])
     if add is not None and add.op_type == "Add":
         for value in (operand(add, 0), operand(add, 1)):
             constant = constant_of(value)
-            if constant is not None and constant.ndim == 1 and constant.size > 1:
+            if constant is not None and constant.shape == (columns,):
                 return add, value
     return product, None

@@ -15,23 +15,14 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgernn_runtime.engine import Array, Executor, Placement
-from edgernn_runtime.errors import EngineError, ModelFileError, ProviderError, SpecError
+from edgernn_runtime.errors import EngineError, ModelFileError, ProviderError, SpecError, first_line
 from edgernn_runtime.providers import CPU, Provider, short_name
 from edgernn_runtime.spec import BATCH, Axis, Dtype, Spec, StateSpec
 from edgernn_runtime.spec_json import spec_from_metadata
 from edgernn_runtime.state import check_states
 
-_LOAD_ERRORS: Final = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoSuchFile,
-    ort_errors.RuntimeException,
-    ort_errors.NotImplemented,
-    RuntimeError,
-    ValueError,
-)
+_MODEL_ERRORS: Final = (ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.NoSuchFile)
+"""What ONNX Runtime raises for a bad file, whatever the provider."""
 
 _ORT_TYPES: Final[Mapping[str, Dtype]] = {
     "tensor(float)": "float32",
@@ -92,6 +83,8 @@ class OrtEngine:
         except SpecError as error:
             raise SpecError(f"{name}: {error}") from error
         self._check_providers(providers, strict=strict)
+        self._memory = _DEVICE_MEMORY.get(self.providers[0], "cpu")
+        self._device = int(dict(providers[0].options).get("device_id", "0"))
 
     @property
     def spec(self) -> Spec:
@@ -110,8 +103,7 @@ class OrtEngine:
 
     def executor(self, batch: int) -> Executor:
         """Return a new executor for `batch` rows, at the initial state."""
-        memory = _DEVICE_MEMORY.get(self.providers[0], "cpu")
-        return OrtExecutor(self._session, self._spec, batch, memory=memory)
+        return OrtExecutor(self._session, self._spec, batch, memory=self._memory, device=self._device)
 
     def placement(self) -> tuple[Placement, ...]:
         """Return where each node of the optimised graph runs."""
@@ -128,8 +120,8 @@ class OrtEngine:
                 f"{', '.join(map(short_name, missing))} could not start, and ONNX Runtime went on with "
                 f"{', '.join(map(short_name, self.providers))}; its libraries or its device are missing"
             )
-        fallen = [node for node in self.placement() if node.provider != providers[0].name]
-        if strict and fallen:
+        fallen = [node for node in self.placement() if node.provider != providers[0].name] if strict else []
+        if fallen:
             shown = ", ".join(f"{node.operator} on {short_name(node.provider)}" for node in fallen[:8])
             raise ProviderError(
                 f"{len(fallen)} nodes do not run on {short_name(providers[0].name)}: {shown}; "
@@ -140,7 +132,7 @@ class OrtEngine:
 class OrtExecutor:
     """Buffers for one batch of streams: inputs and outputs on the host, states in the provider's memory."""
 
-    def __init__(self, session: Any, spec: Spec, batch: int, *, memory: str) -> None:
+    def __init__(self, session: Any, spec: Spec, batch: int, *, memory: str, device: int = 0) -> None:
         """Allocate the buffers and build both bindings.
 
         Args:
@@ -148,6 +140,7 @@ class OrtExecutor:
             spec: The model's Spec.
             batch: The number of rows.
             memory: Where states live, a device type of ONNX Runtime: cpu, cuda, dml, ...
+            device: Which of several devices of that type.
         """
         self._spec = spec
         self._batch = batch
@@ -156,10 +149,10 @@ class OrtExecutor:
         self._compute: Callable[[Any, Any], None] = session._sess.run_with_iobinding  # noqa: SLF001, the public wrapper costs 0.7 us a call
         self._inputs: dict[str, Array] = {each.name: np.zeros(each.sized(batch), each.dtype) for each in spec.inputs}
         self._outputs: dict[str, Array] = {each.name: np.zeros(each.sized(batch), each.dtype) for each in spec.outputs}
-        values = {name: _ort_value(array, memory) for name, array in self._inputs.items()}
+        values = {name: _ort_value(array, memory, device) for name, array in self._inputs.items()}
         self._uploads = [] if memory == "cpu" else [(values[name], array) for name, array in self._inputs.items()]
         self._states = tuple(
-            [_ort_value(state.initial_array(batch), memory) for state in spec.states] for _ in range(2)
+            [_ort_value(state.initial_array(batch), memory, device) for state in spec.states] for _ in range(2)
         )
         self._bindings: list[Any] = []
         for source, target in ((0, 1), (1, 0)):
@@ -232,11 +225,11 @@ class OrtExecutor:
         self.write_state(arrays)
 
 
-def _ort_value(array: Array, memory: str) -> Any:
+def _ort_value(array: Array, memory: str, device: int) -> Any:
     """Return an OrtValue with the content of `array`; in host memory it is the array itself."""
     if memory == "cpu":
         return onnxruntime.OrtValue.ortvalue_from_numpy(array)
-    value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype.type, memory)
+    value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype.type, memory, device)
     value.update_inplace(array)
     return value
 
@@ -252,9 +245,11 @@ def _session(source: Path | bytes, name: str, providers: Sequence[Provider], *, 
     try:
         model = source if isinstance(source, bytes) else str(source)
         return onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
-    except _LOAD_ERRORS as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelFileError(f"{name} could not be loaded by ONNX Runtime: {reason}") from error
+    except Exception as error:
+        beyond_cpu = [short_name(each.name) for each in providers if each != CPU]
+        if beyond_cpu and not isinstance(error, _MODEL_ERRORS):
+            raise ProviderError(f"{', '.join(beyond_cpu)} could not start: {first_line(error)}") from error
+        raise ModelFileError(f"{name} could not be loaded by ONNX Runtime: {first_line(error)}") from error
 
 
 def _check_graph(spec: Spec, session: Any) -> None:
