@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from edgernn.eager import eager_steps
+from edgernn.eager import eager_steppers
 from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
 from edgernn_export import export, quantize
 from edgernn_export.perplexity import perplexity
@@ -58,11 +58,11 @@ def _options() -> argparse.Namespace:
 def _measure(cell: str, hidden: int, steps: int) -> dict[str, object]:
     torch.manual_seed(0)
     model = RecurrentLM(ModelConfig(cell, VOCABULARY, hidden, layers=2)).eval()
-    eager = eager_steps(model)
+    eager = eager_steppers(model)
     with tempfile.TemporaryDirectory() as folder:
         paths = _models(model, Path(folder))
-        calls: list[Callable[[int], object]] = [
-            *(partial(_eager_call, step) for step in eager.values()),
+        calls: list[Callable[[int], None]] = [
+            *eager.values(),
             *(stepper(load(path)) for path in paths.values()),
         ]
         taken = interleave(calls, steps)
@@ -88,10 +88,6 @@ def _models(model: RecurrentLM, folder: Path) -> dict[str, Path]:
             metric_name="perplexity",
         ).path
     return paths
-
-
-def _eager_call(step: Callable[[int], object], number: int) -> object:
-    return step(number * 31 % VOCABULARY)
 
 
 if __name__ == "__main__":

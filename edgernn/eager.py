@@ -22,6 +22,19 @@ def eager_steps(model: RecurrentLM) -> Mapping[str, Step]:
     return {"cells": _cells_step(model), "module": _module_step(model)}
 
 
+def eager_steppers(model: RecurrentLM) -> Mapping[str, Callable[[int], None]]:
+    """Return functions to be timed, by the name of the form: each call steps another token."""
+    vocabulary = model.config.vocabulary
+
+    def stepper(step: Step) -> Callable[[int], None]:
+        def call(number: int) -> None:
+            step(number * 31 % vocabulary)
+
+        return call
+
+    return {name: stepper(step) for name, step in eager_steps(model).items()}
+
+
 def _cells_step(model: RecurrentLM) -> Step:
     cells = [_torch_cell(cell.kernel) for cell in model.stack.layers]
     states: list[object] = [None for _ in cells]

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -14,10 +13,7 @@ from edgernn.cli.sequence import find_tokens
 from edgernn_runtime.errors import OutputExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
 PROMPT: Final = "The "
 
@@ -66,7 +62,7 @@ def _run(*arguments: str) -> None:
 def _print_table(run: Path, paths: "Sequence[Path]") -> None:
     import torch
 
-    from edgernn.eager import eager_steps
+    from edgernn.eager import eager_steppers
     from edgernn.training import Run
     from edgernn_export.perplexity import perplexity
     from edgernn_runtime import load
@@ -75,8 +71,7 @@ def _print_table(run: Path, paths: "Sequence[Path]") -> None:
 
     torch.set_num_threads(1)
     models = [load(path) for path in paths]
-    vocabulary = models[0].spec.vocabulary
-    eager = [partial(_eager_step, step, vocabulary) for step in eager_steps(Run.open(run).load_model()).values()]
+    eager = list(eager_steppers(Run.open(run).load_model()).values())
     taken = [Latency.of(each) for each in interleave([*eager, *map(stepper, models)], _TIMED_STEPS)]
     best = min(taken[: len(eager)], key=lambda latency: latency.p50)
     tokens = find_tokens(models[0].spec, model=paths[0], data=None, limit=_PERPLEXITY_TOKENS)
@@ -96,10 +91,6 @@ def _print_table(run: Path, paths: "Sequence[Path]") -> None:
             f"{best.p50 / latency.p50:.1f}",
         )
     print_table(table)
-
-
-def _eager_step(step: "Callable[[int], NDArray[np.float32]]", vocabulary: int, number: int) -> None:
-    step(number * 31 % vocabulary)
 
 
 def _tokens_per_s(path: Path) -> float:

@@ -7,7 +7,7 @@ import torch
 
 from edgernn_export.identity import weights_sha256
 from edgernn_export.step import StepModule, as_module
-from edgernn_runtime.engine import Array, Executor, Placement
+from edgernn_runtime.engine import Array, Executor, Placement, RowStates
 from edgernn_runtime.errors import ExportError, first_line
 from edgernn_runtime.spec import Spec, StateSpec, TensorSpec
 from edgernn_runtime.state import check_states
@@ -46,7 +46,7 @@ class TorchEngine:
         return ()
 
 
-class TorchExecutor:
+class TorchExecutor(RowStates):
     """Buffers for one batch of streams, and the torch module that steps them."""
 
     def __init__(self, module: torch.nn.Module, spec: Spec, batch: int) -> None:
@@ -107,17 +107,3 @@ class TorchExecutor:
         """Replace the current states by copies of `arrays`."""
         check_states(self._spec, arrays, self._batch)
         self._states = [torch.from_numpy(np.array(array)) for array in arrays]
-
-    def reset_row(self, row: int) -> None:
-        """Put one row back to its initial state."""
-        arrays = self.read_state()
-        for state, array in zip(self._spec.states, arrays, strict=True):
-            array[row] = state.initial_array(1)[0]
-        self.write_state(arrays)
-
-    def move_row(self, source: int, target: int) -> None:
-        """Copy the state of row `source` over row `target`."""
-        arrays = self.read_state()
-        for array in arrays:
-            array[target] = array[source]
-        self.write_state(arrays)

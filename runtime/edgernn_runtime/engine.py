@@ -4,6 +4,7 @@ A stream knows only these two protocols, so another engine (compiled native code
 is one more file.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,6 +61,34 @@ class Executor(Protocol):
 
     def move_row(self, source: int, target: int) -> None:
         """Copy the state of row `source` over row `target`."""
+
+
+class RowStates(ABC):
+    """The verbs for single rows, for executors that can read and write all of their states."""
+
+    _spec: Spec
+
+    @abstractmethod
+    def read_state(self) -> tuple[Array, ...]:
+        """Return copies of the current states."""
+
+    @abstractmethod
+    def write_state(self, arrays: Sequence[Array]) -> None:
+        """Replace the current states by copies of `arrays`."""
+
+    def reset_row(self, row: int) -> None:
+        """Put one row back to its initial state."""
+        arrays = self.read_state()
+        for state, array in zip(self._spec.states, arrays, strict=True):
+            array[row] = state.initial_array(1)[0]
+        self.write_state(arrays)
+
+    def move_row(self, source: int, target: int) -> None:
+        """Copy the state of row `source` over row `target`."""
+        arrays = self.read_state()
+        for array in arrays:
+            array[target] = array[source]
+        self.write_state(arrays)
 
 
 class Engine(Protocol):

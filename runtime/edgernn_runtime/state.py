@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,13 +123,7 @@ class State:
         from zipfile import BadZipFile  # noqa: PLC0415, costs a cold start 4 ms, and only loading a state needs it
 
         try:
-            with np.load(Path(path), allow_pickle=False) as content:
-                header = json.loads(str(content[_HEADER]))
-                names = content.files
-                arrays = tuple(content[str(i)] for i in range(sum(name.isdecimal() for name in names)))
-                inputs = tuple(content[f"input.{i}"] for i in range(len(names) - 1 - len(arrays)))
-            if header["version"] != STATE_VERSION:
-                raise StateError(f"{path} has state version {header['version']}, this edgernn reads {STATE_VERSION}")
+            header, arrays, inputs = _read(Path(path))
             return cls(
                 model_id=str(header["model_id"]),
                 arrays=arrays,
@@ -142,19 +136,22 @@ class State:
             )
         except OSError as error:
             raise StateError(f"{path} could not be read: {error.strerror or error}") from error
-        except (
-            ArithmeticError,
-            BadZipFile,
-            EOFError,
-            LookupError,
-            MemoryError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            if isinstance(error, StateError):
-                raise
+        except StateError:
+            raise
+        except (*_DAMAGE, BadZipFile) as error:
             raise StateError(f"{path} holds no saved state, or is damaged") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], tuple[NDArray[np.generic], ...], tuple[NDArray[np.generic], ...]]:
+    """Return the header, the states and the inputs in a saved state."""
+    with np.load(path, allow_pickle=False) as content:
+        header: dict[str, Any] = json.loads(str(content[_HEADER]))
+        names = content.files
+        arrays = tuple(content[str(i)] for i in range(sum(name.isdecimal() for name in names)))
+        inputs = tuple(content[f"input.{i}"] for i in range(len(names) - 1 - len(arrays)))
+    if header["version"] != STATE_VERSION:
+        raise StateError(f"{path} has state version {header['version']!r}, this edgernn reads {STATE_VERSION}")
+    return header, arrays, inputs
 
 
 def check_states(spec: Spec, arrays: Sequence[NDArray[np.generic]], batch: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from edgernn_runtime.engine import Array, Executor, Placement
+from edgernn_runtime.engine import Array, Executor, Placement, RowStates
 from edgernn_runtime.errors import EngineError, ModelFileError, ProviderError, SpecError, first_line
 from edgernn_runtime.providers import CPU, Provider, short_name
 from edgernn_runtime.spec import BATCH, Axis, Dtype, Spec, StateSpec
@@ -129,7 +129,7 @@ class OrtEngine:
             )
 
 
-class OrtExecutor:
+class OrtExecutor(RowStates):
     """Buffers for one batch of streams: inputs and outputs on the host, states in the provider's memory."""
 
     def __init__(self, session: Any, spec: Spec, batch: int, *, memory: str, device: int = 0) -> None:
@@ -209,20 +209,6 @@ class OrtExecutor:
         check_states(self._spec, arrays, self._batch)
         for value, array in zip(self._states[self._current], arrays, strict=True):
             value.update_inplace(np.ascontiguousarray(array))
-
-    def reset_row(self, row: int) -> None:
-        """Put one row back to its initial state."""
-        arrays = self.read_state()
-        for state, array in zip(self._spec.states, arrays, strict=True):
-            array[row] = state.initial_array(1)[0]
-        self.write_state(arrays)
-
-    def move_row(self, source: int, target: int) -> None:
-        """Copy the state of row `source` over row `target`."""
-        arrays = self.read_state()
-        for array in arrays:
-            array[target] = array[source]
-        self.write_state(arrays)
 
 
 def _ort_value(array: Array, memory: str, device: int) -> Any:
