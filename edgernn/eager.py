@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgernn.cells import to_torch
+from edgernn.cells import TorchCell, to_torch
 from edgernn.models import RecurrentLM
 
 Step = Callable[[int], NDArray[np.float32]]
@@ -17,7 +17,8 @@ Step = Callable[[int], NDArray[np.float32]]
 def eager_steps(model: RecurrentLM) -> Mapping[str, Step]:
     """Return the model's step in torch, by the name of its form: torch's cells, or its sequence module.
 
-    Both run in inference mode. Which one is faster depends on the cell and the machine.
+    The model's cells must be torch's. Both forms run in inference mode; which one is faster depends on the
+    cell and the machine.
     """
     return {"cells": _cells_step(model), "module": _module_step(model)}
 
@@ -36,7 +37,7 @@ def eager_steppers(model: RecurrentLM) -> Mapping[str, Callable[[int], None]]:
 
 
 def _cells_step(model: RecurrentLM) -> Step:
-    cells = [_torch_cell(cell.kernel) for cell in model.stack.layers]
+    cells = [_torch_cell(cell.kernel) for cell in model.stack.layers if isinstance(cell, TorchCell)]
     states: list[object] = [None for _ in cells]
 
     @torch.inference_mode()

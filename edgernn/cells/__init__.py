@@ -2,6 +2,7 @@
 
 from edgernn.cells.cell import Cell as Cell
 from edgernn.cells.cell import State as State
+from edgernn.cells.cell import TorchCell as TorchCell
 from edgernn.cells.elman import Elman as Elman
 from edgernn.cells.gru import GRU as GRU
 from edgernn.cells.lstm import LSTM as LSTM

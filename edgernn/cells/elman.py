@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from edgernn.cells.cell import Cell, State
+from edgernn.cells.cell import State, TorchCell
 
 
-class Elman(Cell):
+class Elman(TorchCell):
     """`h_t = tanh(W_hh h_{t-1} + W_xh x_t + b_h)`, or with ReLU in place of tanh.
 
     The bias `b_h` is the sum of torch's `bias_ih` and `bias_hh`. The output is `h_t`; the layer's

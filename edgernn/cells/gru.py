@@ -5,10 +5,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from edgernn.cells.cell import Cell, State
+from edgernn.cells.cell import State, TorchCell
 
 
-class GRU(Cell):
+class GRU(TorchCell):
     """Reset and update gates `r`, `z` around a candidate `n`.
 
     `r, z = sigmoid(W x_t + U h_{t-1} + b)`, `n = tanh(W_n x_t + b_n + r * (U_n h_{t-1} + c_n))`,
@@ -25,7 +25,7 @@ class GRU(Cell):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the output `[batch, hidden]` and the next state of one step; see `Cell.step`."""
         (h,) = state
-        sizes = [2 * self.hidden_size, self.hidden_size]
+        sizes = [2 * self.kernel.hidden_size, self.kernel.hidden_size]
         x_gates, x_n = torch.split(self.project_input(x), sizes, dim=1)
         h_gates, h_n = torch.split(self.project_state(h), sizes, dim=1)
         r, z = torch.sigmoid(x_gates + h_gates).chunk(2, dim=1)  # [batch, hidden] each

@@ -5,10 +5,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from edgernn.cells.cell import Cell, State
+from edgernn.cells.cell import State, TorchCell
 
 
-class LSTM(Cell):
+class LSTM(TorchCell):
     """Input, forget and output gates `i`, `f`, `o` around a cell state `c`.
 
     `i, f, o = sigmoid(W x_t + U h_{t-1} + b)`, `g = tanh(W_g x_t + U_g h_{t-1} + b_g)`,

@@ -2,12 +2,12 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
 
-from edgernn.cells.cell import Cell, State
+from edgernn.cells.cell import Cell, State, TorchCell
 from edgernn.cells.elman import Elman
 from edgernn.cells.gru import GRU
 from edgernn.cells.lstm import LSTM
@@ -48,7 +48,7 @@ class Stack(nn.Module):
     @property
     def layers(self) -> tuple[Cell, ...]:
         """The cells, typed."""
-        return tuple(cell for cell in self.cells if isinstance(cell, Cell))
+        return cast("tuple[Cell, ...]", tuple(self.cells))
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class Stack(nn.Module):
         return tuple(f"{i}.{name}" for i, cell in enumerate(self.layers) for name in cell.state_names)
 
     def init(self, batch: int) -> State:
-        """Return the state at reset, all layers in order, `[batch, hidden]` each."""
+        """Return the state at reset, all layers in order, tensors `[batch, ...]`."""
         return tuple(tensor for cell in self.layers for tensor in cell.init(batch))
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -97,7 +97,7 @@ def from_torch(rnn: nn.RNNBase) -> Stack:
     sizes = [rnn.input_size, *[rnn.hidden_size] * (rnn.num_layers - 1)]
     stack = Stack([make_cell(name, size, rnn.hidden_size) for size in sizes], dropout=rnn.dropout)
     with torch.no_grad():
-        for i, cell in enumerate(stack.layers):
+        for i, cell in enumerate(_torch_cells(stack)):
             for weight in _WEIGHTS:
                 target = getattr(cell.kernel, f"{weight}_l0")
                 source = getattr(rnn, f"{weight}_l{i}", None)
@@ -109,16 +109,24 @@ def to_torch(stack: Stack) -> nn.RNNBase:
     """Return an `nn.RNN`, `nn.LSTM` or `nn.GRU` with copies of the stack's weights.
 
     Raises:
-        ValueError: If the layers differ in kind or hidden size, which no torch module has.
+        ValueError: If a layer is none of torch's, or they differ in kind or hidden size.
     """
-    first = stack.layers[0].kernel
-    if any(cell.kernel.mode != first.mode or cell.hidden_size != first.hidden_size for cell in stack.layers):
+    cells = _torch_cells(stack)
+    first = cells[0].kernel
+    if any(cell.kernel.mode != first.mode or cell.kernel.hidden_size != first.hidden_size for cell in cells):
         raise ValueError("a torch module has layers of one kind and one hidden size")
     kinds: Mapping[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU}
     kind = kinds.get(first.mode, functools.partial(nn.RNN, nonlinearity=first.mode.removeprefix("RNN_").lower()))
-    rnn = kind(first.input_size, first.hidden_size, num_layers=len(stack.layers), dropout=stack.dropout.p)
+    rnn = kind(first.input_size, first.hidden_size, num_layers=len(cells), dropout=stack.dropout.p)
     with torch.no_grad():
-        for i, cell in enumerate(stack.layers):
+        for i, cell in enumerate(cells):
             for weight in _WEIGHTS:
                 getattr(rnn, f"{weight}_l{i}").copy_(getattr(cell.kernel, f"{weight}_l0"))
     return rnn
+
+
+def _torch_cells(stack: Stack) -> list[TorchCell]:
+    cells = [cell for cell in stack.layers if isinstance(cell, TorchCell)]
+    if len(cells) < len(stack.layers):
+        raise ValueError("the stack has a cell that torch does not have")
+    return cells

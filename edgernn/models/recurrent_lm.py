@@ -61,7 +61,7 @@ class RecurrentLM(nn.Module):
         self.head = nn.Linear(config.hidden, config.vocabulary)
 
     def init(self, batch: int) -> State:
-        """Return the state at reset, `[batch, hidden]` each."""
+        """Return the state at reset, tensors `[batch, ...]`."""
         return self.stack.init(batch)
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
@@ -99,8 +99,8 @@ class RecurrentLMStep(nn.Module):
             inputs=(TensorSpec("token", "int64", (BATCH,), "token"),),
             outputs=(TensorSpec("logits", "float32", (BATCH, config.vocabulary), "logits"),),
             states=tuple(
-                StateSpec(f"state.{name}", f"next_state.{name}", "float32", (BATCH, config.hidden))
-                for name in self.model.stack.state_names
+                StateSpec(f"state.{name}", f"next_state.{name}", "float32", (BATCH, *tensor.shape[1:]))
+                for name, tensor in zip(self.model.stack.state_names, self.model.init(1), strict=True)
             ),
             distribution="categorical",
             feedback=Feedback(output="logits", input="token", start=self.start),

@@ -21,7 +21,7 @@ def sigmoid(x: Array) -> Array:
 
 def written_step(name: str, cell: Cell, x: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return the next state by the published equations; its first tensor is the output."""
-    w, u, b, c = (parameter.detach().numpy() for parameter in cell.kernel.parameters())
+    w, u, b, c = (parameter.detach().numpy() for parameter in cell.parameters())
     h = state[0]
     if name.startswith("elman"):
         total = x @ w.T + h @ u.T + (b + c)
