@@ -49,7 +49,7 @@ class Cell(nn.Module, ABC):
 
 
 class TorchCell(Cell):
-    """A cell whose weights live in a one-layer module of torch.
+    """A cell that torch has: it computes what its kernel, a one-layer module of torch, computes.
 
     Training so runs on torch's own fused kernels, and weights move to and from torch by name.
 

@@ -7,6 +7,7 @@ import traceback
 from typing import Annotated, Final
 
 import typer
+from typer.core import TyperGroup
 
 from edgernn import __version__
 from edgernn.cli import demo, export, generate, inspect, profile, providers, quantize, train, verify
@@ -16,7 +17,18 @@ from edgernn_runtime.errors import EdgeRNNError, GateError
 EXIT_ERROR: Final = 1
 EXIT_GATE: Final = 3
 
+COMMANDS: Final = ("train", "export", "verify", "quantize", "generate", "profile", "inspect", "providers", "demo")
+"""The commands in the order of the road, as the help lists them."""
+
+
+class _Road(TyperGroup):
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Return the commands in the order of the road."""
+        return sorted(super().list_commands(ctx), key=COMMANDS.index)
+
+
 app = typer.Typer(
+    cls=_Road,
     name="edgernn",
     help="Recurrent PyTorch models from training to a streaming edge device.",
     no_args_is_help=True,

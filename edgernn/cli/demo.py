@@ -29,7 +29,7 @@ def demo(
     max_seconds: Annotated[float, typer.Option(min=1, help="Seconds of training.")] = 60,
     hidden: Annotated[int, typer.Option(min=1, help="Features of each layer.")] = 256,
 ) -> None:
-    """Train, export, verify, quantize, generate and measure: the whole road on this machine."""
+    """Take the whole road on this machine, in minutes."""
     if (output / "run.json").exists():
         raise OutputExistsError(f"{output} already holds a run; remove it, or name another folder with -o")
     started = time.monotonic()

@@ -15,7 +15,7 @@ def export(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Export a trained run as a step model, checked step by step against torch."""
+    """Export a run as a step model, checked against torch."""
     from edgernn.training import Run
     from edgernn_export import export as export_step
 
@@ -36,6 +36,6 @@ def export(
         )
         return
     print_text(
-        f"{report.path}: {report.bytes:,} bytes, {len(spec.states)} states, equal to torch within "
+        f"{report.path}: {report.bytes:,} bytes, {len(spec.states)} state tensors, equal to torch within "
         f"{spec.parity.max_abs:.1e} over {spec.parity.steps} steps"
     )

@@ -36,7 +36,10 @@ def generate(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Stream text as it is made. With --json, one object a token and a summary at the end."""
+    """Stream text as it is made.
+
+    The prompt is not printed again. With --json, one object a token and a summary at the end.
+    """
     fixed = [name for name in given(context) if name in _SAMPLING]
     if state is not None and fixed:
         raise InputError(f"a saved state brings its own seed and sampler; leave out --{fixed[0].replace('_', '-')}")

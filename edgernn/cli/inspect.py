@@ -8,7 +8,10 @@ from edgernn.cli.options import Json, ModelFile
 
 
 def inspect(model: ModelFile, json: Json = False) -> None:
-    """Print a model's Spec, operators, sizes and states; checks that its weights are those it names."""
+    """Print what a model file says of itself.
+
+    Its Spec, operators, sizes and states; the weights must be those that its id names.
+    """
     from edgernn_export.metadata import read_model, read_spec
     from edgernn_runtime.engines.ort import OrtEngine
     from edgernn_runtime.spec_json import spec_to_json

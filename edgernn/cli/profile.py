@@ -23,7 +23,10 @@ def profile(
     max_p99_us: Annotated[float | None, typer.Option(min=0, help="Fail if a model's p99 is above this.")] = None,
     json: Json = False,
 ) -> None:
-    """Measure step latency along a stream, cold start, peak memory and the read floor."""
+    """Measure latency, jitter, cold start and memory.
+
+    The floor is the time to read the weights of one step once.
+    """
     from edgernn_runtime.profiling import profile as measure
     from edgernn_runtime.profiling import to_json
 

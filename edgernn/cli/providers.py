@@ -7,7 +7,7 @@ from edgernn.cli.options import Json
 
 
 def providers(json: Json = False) -> None:
-    """List execution providers: available ones first, and what the others need."""
+    """List execution providers, and what they need."""
     from edgernn_runtime.providers import report
 
     found = report()

@@ -31,7 +31,7 @@ def quantize(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Store weights in fewer bits, and say what that costs in perplexity."""
+    """Store weights in fewer bits, and measure the cost."""
     from edgernn_export.metadata import check_model_target, read_model
     from edgernn_export.perplexity import perplexity
     from edgernn_export.quantization.quantizer import quantize as quantize_file
@@ -71,7 +71,7 @@ def quantize(
     print_text(
         f"{report.path}: {report.bytes_after:,} bytes ({report.bytes_after / report.bytes_before:.2f} of "
         f"{report.bytes_before:,}), {len(report.nodes)} products quantized, "
-        f"largest weight error {worst.max_error:.1e} in {worst.name}"
+        f"largest weight error {worst.max_error:.1e}"
     )
     change = f"{quality.before:.4f} -> {quality.after:.4f} ({quality.relative:+.2%})"
     print_text(f"perplexity {change} on {tokens.size - 1:,} tokens")

@@ -24,7 +24,9 @@ def find_tokens(spec: Spec, *, model: Path, data: Path | None, limit: int | None
         DataError: If the model has no codec, or there is no text.
     """
     if spec.codec is None:
-        raise DataError(f"{model} has no codec, so text means nothing to it")
+        raise DataError(
+            f"{model} has no codec, so text means nothing to it; from Python, edgernn_export takes any inputs"
+        )
     if data is not None:
         text = read_text(data)
     else:

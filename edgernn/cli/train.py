@@ -124,12 +124,14 @@ def text(
     else:
         run.create(corpus.valid_text)
     print_message(
-        f"{run.model.cell}, {run.model.layers} layers of {run.model.hidden}, "
+        f"{run.model.cell}, {run.model.layers} x {run.model.hidden}, "
         f"{sum(each.numel() for each in trainer.model.parameters()):,} weights; "
         f"{corpus.train.size:,} tokens to train on, {corpus.valid.size:,} to validate"
     )
     if corpus.unknown:
         print_warning(f"{corpus.unknown} validation characters never occur in training; they count as U+FFFD")
+    if trainer.position.finished:
+        print_message("the budget is spent already; give a larger --max-steps or --max-seconds to go on")
     result = _train_with_progress(trainer)
     _finish(run, result, json=json)
 

@@ -31,7 +31,10 @@ def verify(
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the shared sampling noise.")] = 0,
     json: Json = False,
 ) -> None:
-    """Compare two models along one long stream, teacher-forced and free-running."""
+    """Compare a model with its run, or with another model.
+
+    Along one long stream, teacher-forced and free-running.
+    """
     from edgernn_export.verification import FLOAT_TOLERANCE
     from edgernn_export.verification import verify as compare
 
@@ -108,11 +111,14 @@ def _to_json(report: "VerifyReport") -> dict[str, object]:
 
 
 def _print(report: "VerifyReport") -> None:
+    from edgernn_export.verification import FLOAT_TOLERANCE
+
     forced = report.teacher_forced
     kl = "" if forced.kl_nats is None else f", KL {forced.kl_nats:.2e} nats a step"
     distance = f"largest difference {forced.max_abs:.2e}, mean {forced.mean_abs:.2e}"
     print_text(f"{report.steps} steps, teacher-forced: {distance}{kl}")
-    table = new_table("state", "largest difference", "diverged at step")
+    limit = FLOAT_TOLERANCE if report.tolerance is None else report.tolerance
+    table = new_table("state", "largest difference", f"above {limit:g} at step")
     for state in forced.states:
         table.add_row(state.name, f"{state.max_abs:.2e}", "-" if state.diverged is None else str(state.diverged))
     print_table(table)
@@ -121,6 +127,8 @@ def _print(report: "VerifyReport") -> None:
             print_text(f"free-running, {name}: {_describe(run)}")
     if report.tolerance is not None:
         print_text(f"{'passed' if report.passed else 'failed'}: the limit is {report.tolerance:g}")
+    else:
+        print_text("no limit was set (--max-drift)")
 
 
 def _describe(run: "FreeRunning") -> str:

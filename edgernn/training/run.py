@@ -124,6 +124,8 @@ class Run:
             RunError: If the folder holds no run, or one that this version cannot read.
         """
         path = folder / "run.json"
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is a file, not a run folder")
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if content["version"] != RUN_VERSION:

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Final
@@ -20,7 +21,6 @@ from edgernn_runtime.spec import BATCH, StateSpec, TensorSpec
 OPSET: Final = 20
 
 _EXAMPLE_BATCH: Final = 2
-_EXPORTER_LOGGERS: Final = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
 def to_graph(step: StepModule) -> ir.Model:
@@ -52,10 +52,18 @@ def to_graph(step: StepModule) -> ir.Model:
                 verbose=False,
             )
     except Exception as error:
-        raise ExportError(f"torch could not export {type(module).__name__}: {first_line(error)}") from error
+        raise ExportError(f"torch could not export {type(module).__name__}: {_reason(error)}") from error
     if program is None:
         raise ExportError(f"torch returned no program for {type(module).__name__}")
     return _named(program.model, [*(each.name for each in spec.outputs), *(state.output for state in spec.states)])
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what lies at the root of an exporter's error, without its colours."""
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    return re.sub(r"\x1b\[[0-9;]*m", "", first_line(root))
 
 
 def _named(model: ir.Model, outputs: list[str]) -> ir.Model:
@@ -78,13 +86,16 @@ def _like_signature(module: torch.nn.Module, flat: tuple[dict[int, object], ...]
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
     """Keep the exporter's progress and warnings off the terminal; its errors come as exceptions."""
-    levels = {name: logging.getLogger(name).level for name in _EXPORTER_LOGGERS}
-    for name in levels:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        nowhere = io.StringIO()
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        logging.disable(before)

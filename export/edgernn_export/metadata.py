@@ -46,6 +46,8 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Spec]:
         ModelFileError: If the file is missing or no ONNX model.
         SpecError: If it has no valid Spec, or was changed after the export.
     """
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder, not a model file")
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except OSError as error:

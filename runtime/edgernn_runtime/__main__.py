@@ -75,7 +75,7 @@ def _check(model: Model, path: Path) -> None:
     (taken,) = interleave([stepper(model)], _CHECK_STEPS)
     latency = Latency.of(taken)
     states = sum(int(np.prod(state.sized(1))) for state in spec.states)
-    print(f"{path}: {spec.precision}, {len(spec.states)} states of {states} numbers together")
+    print(f"{path}: {spec.precision}, state of {states} numbers")
     print(f"provider {short_name(model.providers[0])}, {_CHECK_STEPS} steps")
     print(f"step p50 {latency.p50:.1f} us, p99 {latency.p99:.1f} us, peak memory {peak_rss_bytes() / 1e6:.0f} MB")
 

@@ -25,7 +25,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     if path.exists() and not path.is_file():
         raise OutputError(f"{path} is no regular file, and is not replaced")
     if not overwrite and path.exists():
-        raise OutputExistsError(f"{path} exists; choose another name or allow replacing it (--force)")
+        raise OutputExistsError(f"{path} exists; choose another name, or replace it with --force (overwrite=True)")
     if not path.absolute().parent.is_dir():
         raise OutputError(f"the folder {path.absolute().parent} does not exist; create it first")
 

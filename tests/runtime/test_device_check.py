@@ -20,7 +20,7 @@ def test_without_a_prompt_the_step_is_timed(tiny_path: Callable[..., Path]) -> N
     done = check(tiny_path("lstm", "int8"))
     lines = done.stdout.decode().splitlines()
     assert (0, b"") == (done.returncode, done.stderr)
-    assert lines[0] == f"{tiny_path('lstm', 'int8')}: int8, 4 states of 96 numbers together"
+    assert lines[0] == f"{tiny_path('lstm', 'int8')}: int8, state of 96 numbers"
     assert lines[1] == "provider cpu, 1000 steps"
     assert lines[2].startswith("step p50 ")
 
@@ -28,7 +28,7 @@ def test_without_a_prompt_the_step_is_timed(tiny_path: Callable[..., Path]) -> N
 def test_a_model_of_frames_is_timed_too(frame_path: Path) -> None:
     done = check(frame_path)
     assert done.returncode == 0
-    assert b"float32, 2 states of 5 numbers together" in done.stdout
+    assert b"float32, state of 5 numbers" in done.stdout
 
 
 def test_a_prompt_is_followed_by_the_text_that_a_stream_gives(

@@ -72,7 +72,7 @@ def test_a_reader_that_has_the_old_file_open_goes_on_reading_it(tmp_path: Path) 
 def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     target = tmp_path / "old"
     target.write_bytes(b"old")
-    with pytest.raises(OutputExistsError, match=r"old exists; choose another name or allow replacing it \(--force\)"):
+    with pytest.raises(OutputExistsError, match=r"old exists; choose another name, or replace it with --force"):
         write_bytes(target, b"new", overwrite=False)
     with pytest.raises(FileExistsError):
         check_target(target, overwrite=False)
