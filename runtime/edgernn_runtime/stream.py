@@ -48,7 +48,7 @@ class Stream:
         self._row: Array = self._output[0]
         self._others = [self._executor.inputs[each.name] for each in spec.inputs if each != spec.main_input]
         self._vocabulary = spec.vocabulary
-        self._logits: NDArray[np.float32] = cast("NDArray[np.float32]", self._output[0])
+        self._logits = cast("NDArray[np.float32]", self._row)
         self._noise: NDArray[np.float32] = np.empty(0, np.float32)
         self._noise_start = 0
         self._seed = seed
@@ -260,8 +260,7 @@ class Stream:
 
     def _advance(self, value: SupportsIndex | Array) -> None:
         checked = self._token(value) if self._vocabulary else self._frame(value)
-        if self._pending is not None:
-            self._feed_pending()
+        self._feed_pending()
         self._feed(checked)
 
     def _feed(self, value: int | Array) -> None:
