@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from edgernn.cli.console import new_table, print_message, print_table, print_text
-from edgernn.cli.sequence import find_tokens
+from edgernn.cli.tokens import find_tokens
 from edgernn_runtime.errors import OutputExistsError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _print_table(run: Path, paths: "Sequence[Path]") -> None:
     eager = list(eager_steppers(Run.open(run).load_model()).values())
     taken = [Latency.of(each) for each in interleave([*eager, *map(stepper, models)], _TIMED_STEPS)]
     best = min(taken[: len(eager)], key=lambda latency: latency.p50)
-    tokens = find_tokens(models[0].spec, model=paths[0], data=None, limit=_PERPLEXITY_TOKENS)
+    tokens = find_tokens(models[0].spec, folder=run, data=None, limit=_PERPLEXITY_TOKENS)
 
     table = new_table(
         "model", "bytes", "perplexity", "step p50 us", "p99 us", "generated tokens/s", "times faster than eager"

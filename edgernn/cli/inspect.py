@@ -12,13 +12,12 @@ def inspect(model: ModelFile, json: Json = False) -> None:
 
     Its Spec, operators, sizes and states; the weights must be those that its id names.
     """
-    from edgernn_export.metadata import read_model, read_spec
+    from edgernn_export.metadata import read_model
     from edgernn_runtime.engines.ort import OrtEngine
     from edgernn_runtime.spec_json import spec_to_json
 
-    proto, spec = read_model(model)
-    OrtEngine(model)
-    _, model_id = read_spec(proto)
+    proto, spec, model_id = read_model(model)
+    OrtEngine(model)  # checks the Spec against the graph
     size = model.stat().st_size
     operators = dict(Counter(node.op_type for node in proto.graph.node).most_common())
     if json:

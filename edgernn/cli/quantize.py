@@ -10,7 +10,7 @@ import typer
 
 from edgernn.cli.console import print_json, print_text
 from edgernn.cli.options import Data, Force, Json, ModelFile
-from edgernn.cli.sequence import find_tokens
+from edgernn.cli.tokens import find_tokens
 
 
 class PrecisionChoice(StrEnum):
@@ -39,7 +39,7 @@ def quantize(
     spec = read_model(model)[1]
     target = output or model.with_suffix(f".{precision}.onnx")
     check_model_target(target, overwrite=force)
-    tokens = find_tokens(spec, model=model, data=data, limit=max_tokens)
+    tokens = find_tokens(spec, folder=model.parent, data=data, limit=max_tokens)
     report = quantize_file(
         model,
         target,

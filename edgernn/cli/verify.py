@@ -8,7 +8,7 @@ import typer
 
 from edgernn.cli.console import new_table, print_json, print_table, print_text
 from edgernn.cli.options import Data, Json, ModelFile
-from edgernn.cli.sequence import find_tokens
+from edgernn.cli.tokens import find_tokens
 from edgernn_runtime.errors import DataError, GateError, ParityError
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def verify(
 
     candidate = _open_checked(model)
     source = _source(against)
-    tokens = find_tokens(
-        candidate.spec, model=against / "run.json" if against.is_dir() else model, data=data, limit=steps
-    )
+    tokens = find_tokens(candidate.spec, folder=against if against.is_dir() else model.parent, data=data, limit=steps)
     if tokens.size < steps:
         raise DataError(
             f"the text has {tokens.size} tokens, fewer than the {steps} steps; lower --steps, or give --data"

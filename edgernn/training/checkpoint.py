@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from edgernn.training.tensors import read_metadata, read_tensors, write_tensors
 from edgernn.training.window import Window
-from edgernn_runtime.errors import RunError
+from edgernn_runtime.errors import RunError, last_line
 
 _KEY: Final = "progress"
 
@@ -97,7 +97,7 @@ def load_checkpoint(
         state = tuple(states[str(i)] for i in range(len(states)))
         _require([each.shape for each in state] == [each.shape for each in like], "its states have other shapes")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+        reason = last_line(error)
         raise RunError(f"{path} is damaged or of another model: {reason}; train anew in another folder") from error
     return position, state, window
 

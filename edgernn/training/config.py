@@ -14,7 +14,7 @@ class TrainingConfig:
 
     Attributes:
         max_steps: The budget in optimiser steps.
-        max_seconds: The budget in seconds of training, validation and checkpoints included.
+        max_seconds: The budget in seconds; validations and checkpoints count, but for the last ones.
         batch: Contiguous lanes of the training text that are read at the same time.
         segment: Steps that gradients flow back through.
         learning_rate: The peak, reached after the warmup.

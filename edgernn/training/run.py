@@ -10,7 +10,7 @@ from edgernn.tasks.text.corpus import VALID_FILE
 from edgernn.training.config import TrainingConfig
 from edgernn.training.tensors import read_tensors
 from edgernn_runtime.codec import Codec, codec_from_json
-from edgernn_runtime.errors import EdgeRNNError, InputError, OutputError, OutputExistsError, RunError
+from edgernn_runtime.errors import EdgeRNNError, InputError, OutputError, OutputExistsError, RunError, last_line
 from edgernn_runtime.files import write_bytes
 
 RUN_VERSION: Final = 1
@@ -167,7 +167,7 @@ class Run:
         try:
             model.load_state_dict(read_tensors(self.model_file))
         except RuntimeError as error:
-            raise RunError(f"{self.model_file} does not fit run.json: {str(error).splitlines()[-1].strip()}") from error
+            raise RunError(f"{self.model_file} does not fit run.json: {last_line(error)}") from error
         return model.eval()
 
     def step_module(self) -> RecurrentLMStep:

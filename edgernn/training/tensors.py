@@ -1,9 +1,8 @@
 """Tensors in safetensors files: written whole or not at all, and never unpickled."""
 
-import json
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -34,18 +33,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file: the JSON object `__metadata__` of its header.
+    """Return the metadata of a safetensors file.
 
     Raises:
         RunError: If the file is missing or damaged.
     """
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
     except OSError as error:
         raise RunError(f"{path} could not be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except SafetensorError as error:
         raise RunError(f"{path} is damaged: {error}") from error
-    metadata: dict[str, str] = header.get("__metadata__", {})
-    return metadata

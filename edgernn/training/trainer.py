@@ -96,7 +96,7 @@ class Trainer:
         groups = decay_groups(self.model, config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=_BETAS)
         self.position, self.window = Position(), Window()
-        self._saved = -math.inf  # when the last checkpoint was written; the next step writes one
+        self._saved = 0.0  # when the last checkpoint was written, in monotonic seconds
         self.state: tuple[Tensor, ...] = self.model.init(config.batch)
         if resume and run.checkpoint_file.exists():
             self.position, self.state, self.window = load_checkpoint(

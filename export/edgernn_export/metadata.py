@@ -39,8 +39,8 @@ def read_spec(model: onnx.ModelProto) -> tuple[Spec, str]:
     return spec, stored
 
 
-def read_model(path: Path) -> tuple[onnx.ModelProto, Spec]:
-    """Return a model file and its Spec, checked: the model id must be that of Spec and weights.
+def read_model(path: Path) -> tuple[onnx.ModelProto, Spec, str]:
+    """Return a model file, its Spec and its id, checked: the id must be that of Spec and weights.
 
     Raises:
         ModelFileError: If the file is missing or no ONNX model.
@@ -55,7 +55,7 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Spec]:
     except (DecodeError, ValueError) as error:
         raise ModelFileError(f"{path} is no ONNX model: {error}") from error
     try:
-        return model, read_spec(model)[0]
+        return model, *read_spec(model)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
     except (TypeError, ValueError, LookupError, onnx.checker.ValidationError) as error:

@@ -100,3 +100,12 @@ def first_line(error: BaseException) -> str:
     'ValueError'
     """
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def last_line(error: BaseException) -> str:
+    r"""Return the last line of an error's message that says something, else the name of its type.
+
+    >>> last_line(ValueError("several things:\n  this one"))
+    'this one'
+    """
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

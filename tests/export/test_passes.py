@@ -23,6 +23,7 @@ WEIGHTS = {
     "W_T": (8, 6),
     "b": (8,),
     "c": (8,),
+    "narrow": (4, 1),
 }
 
 LSTM_GATES = """
@@ -210,3 +211,7 @@ def test_a_sum_that_is_a_term_of_another_sum_survives_both_rewrites(change: obje
 def test_gates_that_are_outputs_of_the_graph_stay() -> None:
     body = "p = MatMul (x, W) gates = Add (p, b)" + LSTM_GATES
     unchanged(body, merge_gates, "float[batch, 2] y, float[batch, 2] g")
+
+
+def test_products_that_are_added_by_broadcasting_are_not_merged() -> None:
+    unchanged("p = MatMul (x, W) q = MatMul (h, narrow) y = Add (p, q)", merge_products)

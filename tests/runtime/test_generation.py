@@ -178,7 +178,7 @@ def rewritten(
     source: Path, target: Path, graph: Callable[[onnx.GraphProto], None], spec: Callable[[Spec], Spec]
 ) -> Model:
     """Load a model file whose graph and Spec were changed together."""
-    proto, before = read_model(source)
+    proto, before, _ = read_model(source)
     graph(proto.graph)
     write_spec(proto, spec(before))
     onnx.save(proto, target)

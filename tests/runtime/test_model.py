@@ -242,7 +242,7 @@ def test_a_graph_without_an_output_of_the_spec_is_refused(edited: Callable[..., 
 @pytest.fixture
 def one_row(tiny_path: Callable[..., Path], tmp_path: Path) -> Model:
     """The GRU with a batch of 1 in its graph and its Spec."""
-    proto, spec = read_model(tiny_path("gru"))
+    proto, spec, _ = read_model(tiny_path("gru"))
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     del proto.graph.value_info[:]

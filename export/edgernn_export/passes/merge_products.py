@@ -1,5 +1,7 @@
 """Products that are added become one product of the concatenated inputs."""
 
+from typing import NamedTuple
+
 import numpy as np
 import onnx_ir as ir
 
@@ -7,33 +9,45 @@ from edgernn_export.passes.edit import FloatArray, add_constant, constant_of, on
 from edgernn_export.passes.sums import find_sums, rewrite_sum
 
 
+class Product(NamedTuple):
+    """A matrix times a constant matrix, which nothing but one sum reads."""
+
+    result: ir.Value
+    x: ir.Value
+    weight: ir.Value
+    matrix: FloatArray
+
+
 def merge_products(model: ir.Model) -> bool:
     """Turn `x @ W + h @ R` into `concat(x, h) @ [W; R]`, for constant matrices."""
     changed = False
     for each in find_sums(model.graph):
-        weights = {term: weight for term in each.terms if (weight := _weight_of(term)) is not None}
-        rows = {str(operand(node, 0).shape[0]) for term in weights if (node := term.producer())}  # type: ignore[index]
-        if len(weights) < 2 or len(rows) > 1:
+        products = [product for term in each.terms if (product := _product(term)) is not None]
+        if len(products) < 2 or len({_size(product) for product in products}) > 1:
             continue
-        products = [term.producer() for term in weights]
-        inputs = [operand(node, 0) for node in products if node is not None]
-        name = "+".join(str(operand(node, 1).name) for node in products if node is not None)
-        stacked = add_constant(model.graph, name, np.concatenate(list(weights.values())))
-        joined = ir.node("Concat", inputs, {"axis": -1})
-        product = ir.node("MatMul", [joined.outputs[0], stacked])
-        rest = [term for term in each.terms if term not in weights]
-        total = [product.outputs[0], *rest, *each.constants]
-        rewrite_sum(model.graph, each, total, [joined, product])
+        name = "+".join(str(product.weight.name) for product in products)
+        stacked = add_constant(model.graph, name, np.concatenate([product.matrix for product in products]))
+        joined = ir.node("Concat", [product.x for product in products], {"axis": -1})
+        merged = ir.node("MatMul", [joined.outputs[0], stacked])
+        results = [product.result for product in products]
+        rest = [term for term in each.terms if term not in results]
+        rewrite_sum(model.graph, each, [merged.outputs[0], *rest, *each.constants], [joined, merged])
         changed = True
     return changed
 
 
-def _weight_of(value: ir.Value) -> FloatArray | None:
-    """Return the constant matrix that `value` is a product with, if nothing else reads the product."""
+def _product(value: ir.Value) -> Product | None:
     node = value.producer()
     if node is None or node.op_type != "MatMul" or only_user(value) is None:
         return None
-    weight, shape = constant_of(node.inputs[1]), operand(node, 0).shape
-    if weight is None or weight.ndim != 2 or shape is None or len(shape) != 2:
+    x, weight = operand(node, 0), operand(node, 1)
+    matrix = constant_of(weight)
+    if matrix is None or matrix.ndim != 2 or x.shape is None or len(x.shape) != 2:
         return None
-    return weight
+    return Product(value, x, weight, matrix)
+
+
+def _size(product: Product) -> tuple[str, int]:
+    """Return rows and columns of the result: products of different sizes are added by broadcasting."""
+    rows = "" if product.x.shape is None else str(product.x.shape[0])
+    return rows, product.matrix.shape[1]

@@ -110,7 +110,7 @@ def quantize(
     check_model_target(output, overwrite=overwrite)
     if output.resolve() == path.resolve():
         raise QuantizationError(f"{path} would be replaced by its quantized form; name another file")
-    proto, spec = read_model(path)
+    proto, spec, _ = read_model(path)
     if spec.precision != "float32":
         raise QuantizationError(f"{path} is {spec.precision} already; quantize the float32 model that it came from")
     model = ir.from_proto(proto)

@@ -11,12 +11,12 @@ from edgernn_runtime.errors import DataError
 from edgernn_runtime.spec import Spec
 
 
-def find_tokens(spec: Spec, *, model: Path, data: Path | None, limit: int | None = None) -> NDArray[np.int64]:
-    """Return tokens of the text in `data`, or of the validation text of the run that the model lies in.
+def find_tokens(spec: Spec, *, folder: Path, data: Path | None, limit: int | None = None) -> NDArray[np.int64]:
+    """Return tokens of the text in `data`, or of the validation text of a run.
 
     Args:
         spec: The model's Spec.
-        model: The model file.
+        folder: The run folder, or the folder that the model lies in.
         data: A text file, or None.
         limit: How many tokens to return at most.
 
@@ -25,14 +25,14 @@ def find_tokens(spec: Spec, *, model: Path, data: Path | None, limit: int | None
     """
     if spec.codec is None:
         raise DataError(
-            f"{model} has no codec, so text means nothing to it; from Python, edgernn_export takes any inputs"
+            "the model has no codec, so text means nothing to it; from Python, edgernn_export takes any inputs"
         )
     if data is not None:
         text = read_text(data)
     else:
-        found = run_validation_text(model.absolute().parent)
+        found = run_validation_text(folder)
         if found is None:
-            raise DataError(f"{model} does not lie in a run folder; give the text to measure on with --data FILE")
+            raise DataError(f"{folder.absolute()} is no run folder; give the text to measure on with --data FILE")
         text = found
     tokens, unknown = spec.codec.encode_lossy(text if limit is None else text[:limit])
     if unknown:
