@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from edgernn_export.exporter import ExportReport as ExportReport
     from edgernn_export.exporter import export as export
+    from edgernn_export.lifting.lifted_step import LiftedStep as LiftedStep
+    from edgernn_export.lifting.lifter import lift as lift
     from edgernn_export.quantization.quantizer import QuantizeReport as QuantizeReport
     from edgernn_export.quantization.quantizer import quantize as quantize
     from edgernn_export.step import StepModule as StepModule
@@ -19,11 +21,13 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "ExportReport": "exporter",
+    "LiftedStep": "lifting.lifted_step",
     "QuantizeReport": "quantization.quantizer",
     "StepModule": "step",
     "TorchEngine": "torch_engine",
     "VerifyReport": "verification",
     "export": "exporter",
+    "lift": "lifting.lifter",
     "quantize": "quantization.quantizer",
     "verify": "verification",
 }

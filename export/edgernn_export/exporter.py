@@ -10,6 +10,7 @@ import torch
 
 from edgernn_export.graph import OPSET, to_graph
 from edgernn_export.identity import weights_sha256
+from edgernn_export.lifting.lifted_step import LiftedStep
 from edgernn_export.metadata import check_model_target, weight_bytes, write_spec
 from edgernn_export.parity import largest_difference, random_inputs
 from edgernn_export.passes import optimize
@@ -78,7 +79,10 @@ def export(
     )
     write_spec(model, spec)
     _check(model)
-    spec = replace(spec, parity=_parity(step, model, tolerance))
+    parity = _parity(step, model, tolerance)
+    if isinstance(step, LiftedStep):
+        parity = _proved(step, model, tolerance, parity)
+    spec = replace(spec, parity=parity)
     write_spec(model, spec)
     content = model.SerializeToString()
     write_bytes(target, content, overwrite=overwrite)
@@ -105,3 +109,9 @@ def _parity(step: StepModule, model: onnx.ModelProto, tolerance: float) -> Parit
             )
         worst = max(worst, found.max_abs)
     return Parity(steps=PARITY_STEPS, max_abs=worst)
+
+
+def _proved(step: LiftedStep, model: onnx.ModelProto, tolerance: float, parity: Parity) -> Parity:
+    """Return the parity of a lifted step, the comparison with its original over whole sequences included."""
+    steps, worst = step.proof.check(OrtEngine(model.SerializeToString()), tolerance=tolerance)
+    return Parity(steps=parity.steps + steps, max_abs=max(parity.max_abs, worst))

@@ -41,11 +41,11 @@ def to_graph(step: StepModule) -> ir.Model:
     shapes = _like_signature(module, tuple(axes for _ in tensors))
     try:
         with quiet_exporter():
+            # Given the module, the exporter would turn recurrent layers with a dynamic batch into loops.
+            captured = torch.export.export(module, example, dynamic_shapes=shapes if dynamic else None, strict=False)
             program = torch.onnx.export(
-                module,
-                example,
+                captured,
                 dynamo=True,
-                dynamic_shapes=shapes if dynamic else None,
                 input_names=[*(each.name for each in spec.inputs), *(state.input for state in spec.states)],
                 output_names=[*(each.name for each in spec.outputs), *(state.output for state in spec.states)],
                 opset_version=OPSET,

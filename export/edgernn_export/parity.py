@@ -59,8 +59,8 @@ def max_abs(left: Array, right: Array) -> float:
 def _random(spec: Spec, name: str, batch: int, rng: np.random.Generator) -> Array:
     tensor = spec.input(name)
     shape = tensor.sized(batch)
-    if tensor.role == "token":
-        return rng.integers(0, spec.vocabulary or 1, shape, dtype=np.int64).astype(tensor.dtype)
+    if np.dtype(tensor.dtype).kind in "iub":
+        return rng.integers(0, tensor.size or spec.vocabulary or 2, shape, dtype=np.int64).astype(tensor.dtype)
     if tensor.role == "noise":
         return rng.random(shape).astype(tensor.dtype)
     return rng.standard_normal(shape).astype(tensor.dtype)

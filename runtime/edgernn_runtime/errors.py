@@ -77,6 +77,10 @@ class ExportError(EdgeRNNError, RuntimeError):
     """A module cannot become a step model."""
 
 
+class LiftError(ExportError):
+    """A module over sequences has no step form, or none that could be found."""
+
+
 class ParityError(ExportError):
     """A step model does not compute what its source computes."""
 

@@ -34,12 +34,16 @@ class TensorSpec:
         dtype: The name of a numpy dtype.
         shape: The axes; axis 0 is the batch: `"batch"` where it is dynamic, else 1.
         role: What the tensor means.
+        size: For integers, the number that they lie below, from 0 on; None if it is not known.
+        frames: Elements along time in one step; axis 1 counts them where there are several.
     """
 
     name: str
     dtype: Dtype
     shape: tuple[Axis, ...]
     role: Role
+    size: int | None = None
+    frames: int = 1
 
     def sized(self, batch: int) -> tuple[int, ...]:
         """Return the shape for a batch of `batch`."""

@@ -1,0 +1,1 @@
+"""Lifting: from modules, programs and graphs over whole sequences to steps with explicit state."""
