@@ -1,25 +1,88 @@
-"""`edgernn export`: a run becomes one self-describing ONNX file."""
+"""`edgernn export`: a run, a torch module, a program or a sequence graph becomes one self-describing ONNX file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgernn.cli.console import print_json, print_text
-from edgernn.cli.options import Force, Json
+from edgernn.cli.options import Force, Json, given
+from edgernn.cli.values import read_arrays, read_values
+from edgernn_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from edgernn_export import StepModule
+    from edgernn_export.lifting.lifter import LiftOptions
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file (default RUN/model.onnx).")] = None,
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, a torch module by name, a .pt2 program, or an ONNX file over sequences.",
+            metavar="RUN|MODULE:FACTORY|FILE.pt2|FILE.onnx",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The file (default RUN/model.onnx, else ./FACTORY.onnx).")
+    ] = None,
+    example: Annotated[
+        list[str] | None,
+        typer.Option(help='An argument with batch and time named, as in "x=float32[B,T,40]"; may be repeated.'),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file for MODULE:FACTORY.")] = None,
+    frames_per_step: Annotated[int, typer.Option(min=1, help="Frames that one step takes.")] = 1,
+    allow_delay: Annotated[bool, typer.Option(help="Let outputs lag where the module looks ahead.")] = False,
+    batch: Annotated[str, typer.Option(help="dynamic, or 1 for a module that takes one row only.")] = "dynamic",
+    fix: Annotated[
+        list[str] | None, typer.Option(help="The value of an ONNX input, as in sr=16000; may be repeated.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="Frames a second, for signals.")] = None,
+    generative: Annotated[
+        bool, typer.Option(help="The output is the logits of the next token, to be sampled and fed back.")
+    ] = False,
+    start: Annotated[int | None, typer.Option(min=0, help="The token that begins a stream without a prompt.")] = None,
+    inputs: Annotated[
+        Path | None, typer.Option(help="An .npz of arrays by argument: a sequence to prove the step on as well.")
+    ] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Export a run as a step model, checked against torch."""
-    from edgernn.training import Run
-    from edgernn_export import export as export_step
+    """Export a step model, checked against its source.
 
-    report = export_step(Run.open(run).step_module(), output or run / "model.onnx", overwrite=force)
+    A run is exported as it was trained. From a torch module over whole sequences, a program or a sequence
+    graph, the state is lifted first.
+    """
+    from edgernn_export import export as export_step
+    from edgernn_export.metadata import check_model_target
+
+    folder = Path(source)
+    target = output or (folder / "model.onnx" if folder.is_dir() else Path(f"{_stem(source)}.onnx"))
+    if folder.is_dir():
+        foreign = [name for name in given(context) if name not in ("source", "output", "force", "json")]
+        if foreign:
+            raise InputError(f"--{foreign[0].replace('_', '-')} is for what is lifted, and {source} is a folder")
+        from edgernn.training import Run
+
+        report = export_step(Run.open(folder).step_module(), target, overwrite=force)
+    else:
+        if batch not in ("dynamic", "1"):
+            raise InputError(f"--batch must be dynamic or 1, got {batch}")
+        check_model_target(target, overwrite=force)
+        from edgernn_export.lifting.lifter import LiftOptions
+
+        options = LiftOptions(
+            frames_per_step=frames_per_step,
+            allow_delay=allow_delay,
+            batch=1 if batch == "1" else "dynamic",
+            generative=generative,
+            start=start,
+            rate_hz=rate,
+            given=() if inputs is None else (read_arrays(inputs),),
+        )
+        step = lifted(source, example or [], options, weights=weights, fixed=fix or [])
+        report = export_step(step, target, overwrite=force)
     spec = report.spec
     assert spec.parity is not None  # noqa: S101, an export always measures it
     if json:
@@ -32,10 +95,49 @@ def export(
                 "lowering": spec.lowering,
                 "parity": {"steps": spec.parity.steps, "max_abs": spec.parity.max_abs},
                 "passes": list(report.passes),
+                "batch": spec.batch,
+                "delay_steps": spec.delay_steps,
             }
         )
         return
+    size = f"{report.bytes:,} bytes, {len(spec.states)} state tensors"
     print_text(
-        f"{report.path}: {report.bytes:,} bytes, {len(spec.states)} state tensors, equal to torch within "
-        f"{spec.parity.max_abs:.1e} over {spec.parity.steps} steps"
+        f"{report.path}: {size}, equal to its source within {spec.parity.max_abs:.1e} over {spec.parity.steps} steps"
     )
+    if spec.delay_steps:
+        print_text(f"outputs lag behind their inputs by {spec.delay_steps} steps")
+    if spec.batch == 1:
+        print_text("the model takes one row only (batch 1)")
+
+
+def lifted(
+    source: str, example: "list[str]", options: "LiftOptions", *, weights: Path | None, fixed: "list[str]"
+) -> "StepModule":
+    """Return the step of a module, a program or a sequence graph.
+
+    Raises:
+        InputError: If the source is none of these, or an option is not for it.
+    """
+    suffix = Path(source).suffix
+    if not example:
+        raise InputError(f'describe what {source} takes, as in --example "x=float32[B,T,40]"')
+    if suffix != ".onnx" and fixed:
+        raise InputError("--fix is for inputs of ONNX files")
+    if suffix in (".onnx", ".pt2"):
+        if weights is not None:
+            raise InputError(f"--weights is for MODULE:FACTORY; {source} has its own")
+        from edgernn_export.lifting.files import lift_onnx, lift_program
+
+        if suffix == ".pt2":
+            return lift_program(source, example, options)
+        return lift_onnx(source, example, options, fixed=read_values(fixed))
+    if ":" not in source:
+        raise InputError(f"{source} is no run folder, no .pt2 or .onnx file, and no MODULE:FACTORY")
+    from edgernn_export import lift
+    from edgernn_export.lifting.factory import make_module
+
+    return lift(make_module(source, weights), example, options)
+
+
+def _stem(source: str) -> str:
+    return Path(source).stem if Path(source).suffix in (".onnx", ".pt2") else source.rpartition(":")[2]

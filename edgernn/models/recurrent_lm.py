@@ -96,7 +96,7 @@ class RecurrentLMStep(nn.Module):
         """The interface of the step; the exporter adds what follows from the weights."""
         config = self.model.config
         return Spec(
-            inputs=(TensorSpec("token", "int64", (BATCH,), "token"),),
+            inputs=(TensorSpec("token", "int64", (BATCH,), "token", size=config.vocabulary),),
             outputs=(TensorSpec("logits", "float32", (BATCH, config.vocabulary), "logits"),),
             states=tuple(
                 StateSpec(f"state.{name}", f"next_state.{name}", "float32", (BATCH, *tensor.shape[1:]))

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from edgernn_export.exporter import ExportReport as ExportReport
     from edgernn_export.exporter import export as export
+    from edgernn_export.lifting.files import lift_onnx as lift_onnx
+    from edgernn_export.lifting.files import lift_program as lift_program
     from edgernn_export.lifting.lifted_step import LiftedStep as LiftedStep
+    from edgernn_export.lifting.lifter import LiftOptions as LiftOptions
     from edgernn_export.lifting.lifter import lift as lift
     from edgernn_export.quantization.quantizer import QuantizeReport as QuantizeReport
     from edgernn_export.quantization.quantizer import quantize as quantize
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "ExportReport": "exporter",
+    "LiftOptions": "lifting.lifter",
     "LiftedStep": "lifting.lifted_step",
     "QuantizeReport": "quantization.quantizer",
     "StepModule": "step",
@@ -28,6 +32,8 @@ _HOMES: Final = {
     "VerifyReport": "verification",
     "export": "exporter",
     "lift": "lifting.lifter",
+    "lift_onnx": "lifting.files",
+    "lift_program": "lifting.files",
     "quantize": "quantization.quantizer",
     "verify": "verification",
 }

@@ -11,7 +11,7 @@ import torch
 from edgernn_export.graph import OPSET, to_graph
 from edgernn_export.identity import weights_sha256
 from edgernn_export.lifting.lifted_step import LiftedStep
-from edgernn_export.metadata import check_model_target, weight_bytes, write_spec
+from edgernn_export.metadata import check_model_target, weight_bytes, write_example, write_spec
 from edgernn_export.parity import largest_difference, random_inputs
 from edgernn_export.passes import optimize
 from edgernn_export.step import StepModule, as_module
@@ -82,6 +82,7 @@ def export(
     parity = _parity(step, model, tolerance)
     if isinstance(step, LiftedStep):
         parity = _proved(step, model, tolerance, parity)
+        write_example(model, step.proof.described)
     spec = replace(spec, parity=parity)
     write_spec(model, spec)
     content = model.SerializeToString()

@@ -69,9 +69,21 @@ def _reason(error: Exception) -> str:
 def _named(model: ir.Model, outputs: list[str]) -> ir.Model:
     """Give every output a value and a name of its own, also where one is an input or another output."""
     OutputFixPass()(model)
+    _name_batch(model.graph)
     for value, name in zip(model.graph.outputs, outputs, strict=True):
         value.name = name
     return model
+
+
+def _name_batch(graph: ir.Graph) -> None:
+    """Give the batch its name, where torch made up a symbol for it."""
+    shape = graph.inputs[0].shape
+    symbol = None if shape is None else shape[0]
+    if not isinstance(symbol, ir.SymbolicDim):
+        return
+    for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
+        if value.shape is not None:
+            value.shape = ir.Shape([ir.SymbolicDim(BATCH) if each == symbol else each for each in value.shape])
 
 
 def _like_signature(module: torch.nn.Module, flat: tuple[dict[int, object], ...]) -> tuple[object, ...]:

@@ -12,6 +12,8 @@ from edgernn_runtime.files import check_target
 from edgernn_runtime.spec import Spec
 from edgernn_runtime.spec_json import MODEL_ID_KEY, SPEC_KEY, spec_from_metadata, spec_to_json
 
+EXAMPLE_KEY: Final = "edgernn.example"
+
 _PRODUCER: Final = "edgernn"
 
 
@@ -25,6 +27,17 @@ def write_spec(model: onnx.ModelProto, spec: Spec) -> None:
         model.metadata_props.add(key=key, value=value)
     model.producer_name = _PRODUCER
     model.producer_version = spec.producer.edgernn
+
+
+def write_example(model: onnx.ModelProto, lines: tuple[str, ...]) -> None:
+    """Put the example that a model was lifted with into its metadata, one argument a line."""
+    model.metadata_props.add(key=EXAMPLE_KEY, value="\n".join(lines))
+
+
+def read_example(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Return the example that a model was lifted with; empty if it was not lifted."""
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    return tuple(entries.get(EXAMPLE_KEY, "").splitlines())
 
 
 def read_spec(model: onnx.ModelProto) -> tuple[Spec, str]:

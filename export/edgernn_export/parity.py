@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgernn_runtime.engine import Array, Engine
+from edgernn_runtime.profiling import random_values
 from edgernn_runtime.spec import Spec
 
 
@@ -27,7 +28,7 @@ class Difference:
 def random_inputs(spec: Spec, *, steps: int, batch: int, seed: int) -> list[dict[str, Array]]:
     """Return inputs for `steps` steps: uniform tokens, standard normal frames, noise in [0, 1)."""
     rng = np.random.default_rng(seed)
-    return [{each.name: _random(spec, each.name, batch, rng) for each in spec.inputs} for _ in range(steps)]
+    return [{each.name: random_values(spec, each, batch, rng) for each in spec.inputs} for _ in range(steps)]
 
 
 def largest_difference(left: Engine, right: Engine, inputs: Sequence[dict[str, Array]]) -> Difference:
@@ -54,13 +55,3 @@ def largest_difference(left: Engine, right: Engine, inputs: Sequence[dict[str, A
 def max_abs(left: Array, right: Array) -> float:
     """Return the largest absolute difference of two arrays of one shape; NaN if either holds NaN."""
     return float(np.abs(left.astype(np.float64) - right.astype(np.float64)).max(initial=0.0))
-
-
-def _random(spec: Spec, name: str, batch: int, rng: np.random.Generator) -> Array:
-    tensor = spec.input(name)
-    shape = tensor.sized(batch)
-    if np.dtype(tensor.dtype).kind in "iub":
-        return rng.integers(0, tensor.size or spec.vocabulary or 2, shape, dtype=np.int64).astype(tensor.dtype)
-    if tensor.role == "noise":
-        return rng.random(shape).astype(tensor.dtype)
-    return rng.standard_normal(shape).astype(tensor.dtype)

@@ -19,7 +19,7 @@ from edgernn_runtime.engine import Array
 from edgernn_runtime.errors import EngineError, InputError, SpecError
 from edgernn_runtime.model import Model, load
 from edgernn_runtime.providers import short_name
-from edgernn_runtime.spec import Spec
+from edgernn_runtime.spec import Spec, TensorSpec
 
 BLOCK_STEPS: Final = 100
 WARMUP_STEPS: Final = 100
@@ -269,14 +269,22 @@ def _start_once(path: Path, providers: Sequence[str], threads: int) -> list[floa
     return [1e3 * (finished - before), loading, first, memory]
 
 
+def random_values(spec: Spec, tensor: TensorSpec, batch: int, rng: np.random.Generator) -> Array:
+    """Return values for an input, `[batch, ...]`: integers below its size, noise in [0, 1), else normal numbers."""
+    shape = tensor.sized(batch)
+    if np.dtype(tensor.dtype).kind != "f":
+        below = tensor.size or (spec.vocabulary if tensor == spec.main_input else 0) or 2
+        return rng.integers(0, below, shape).astype(tensor.dtype)
+    if tensor.role == "noise":
+        return rng.random(shape).astype(tensor.dtype)
+    return rng.standard_normal(shape).astype(tensor.dtype)
+
+
 def _random_inputs(spec: Spec) -> Iterator[int | Array]:
     rng = np.random.default_rng(0)
-    tensor = spec.main_input
     for _ in range(_DISTINCT_INPUTS):
-        if spec.vocabulary:
-            yield int(rng.integers(spec.vocabulary))
-        else:
-            yield rng.standard_normal(tensor.sized(1)[1:]).astype(tensor.dtype)
+        value = random_values(spec, spec.main_input, 1, rng)[0]
+        yield int(value) if spec.vocabulary else np.asarray(value)
 
 
 def _rtf(spec: Spec, latency: Latency) -> float | None:

@@ -16,6 +16,8 @@ from edgernn_runtime.codec import Codec
 from edgernn_runtime.errors import SpecError
 
 BATCH: Final = "batch"
+FLUSH: Final = "flush"
+"""The input, a control, that is 1 once the sequence has ended and outputs that lag behind are asked for."""
 
 Role = Literal["token", "frame", "condition", "control", "noise", "logits", "params"]
 Distribution = Literal["categorical", "bernoulli", "gaussian", "logistic_mixture", "none"]
@@ -197,6 +199,11 @@ class Spec:
         return {tensor.name: tensor for tensor in self.outputs}[name]
 
 
+def flush_input(spec: Spec) -> str | None:
+    """Return the name of the input that tells a step that the sequence has ended; None if it has none."""
+    return next((each.name for each in spec.inputs if each.name == FLUSH and each.role == "control"), None)
+
+
 def sized(shape: tuple[Axis, ...], batch: int) -> tuple[int, ...]:
     """Return `shape` with its dynamic axis set to `batch`.
 
@@ -233,6 +240,11 @@ def _check(spec: Spec) -> None:
 
 
 def _check_numbers(spec: Spec) -> None:
+    for tensor in (*spec.inputs, *spec.outputs):
+        if tensor.frames < 1 or (tensor.frames > 1 and tensor.shape[1:2] != (tensor.frames,)):
+            raise SpecError(f"{tensor.name}.frames is {tensor.frames}, but its shape is {list(tensor.shape)}")
+        if tensor.size is not None and (tensor.size < 1 or np.dtype(tensor.dtype).kind == "f"):
+            raise SpecError(f"{tensor.name}.size must be positive, and for integers only, got {tensor.size}")
     for name, least in (("frames_per_step", 1), ("delay_steps", 0), ("weight_bytes", 0)):
         if getattr(spec, name) < least:
             raise SpecError(f"{name} must be {least} at least, got {getattr(spec, name)}")
@@ -255,6 +267,8 @@ def _check_feedback(spec: Spec) -> None:
     if spec.distribution == "categorical" and (spec.main_input.dtype not in _TOKENS or len(spec.main_input.shape) != 1):
         raise SpecError(f"{feedback.input} must be int64 or int32 of the batch alone, as tokens are")
     size = spec.vocabulary
+    if spec.distribution == "categorical" and spec.main_input.size not in (None, size):
+        raise SpecError(f"{feedback.input}.size is {spec.main_input.size}, but {feedback.output} has {size} tokens")
     if spec.codec is not None and spec.codec.size != size:
         raise SpecError(f"codec has {spec.codec.size} tokens, but {feedback.output} has {size}")
     if feedback.start is not None and not 0 <= feedback.start < size:

@@ -11,7 +11,7 @@ from edgernn_runtime.engine import Array, Executor
 from edgernn_runtime.errors import InputError, StateError
 from edgernn_runtime.noise import SEED_LIMIT, uniforms
 from edgernn_runtime.sampling import Sampler
-from edgernn_runtime.spec import Spec
+from edgernn_runtime.spec import Spec, flush_input
 from edgernn_runtime.state import State
 
 _NOISE_BLOCK: Final = 256
@@ -70,6 +70,8 @@ class Stream:
     def step(self, value: SupportsIndex | Array) -> Array:
         """Take one step and return the model's main output, an array of the caller's own.
 
+        Where outputs lag by `spec.delay_steps`, the first ones belong to no input and mean nothing.
+
         Args:
             value: A token for a token model; for others a frame of the main input's dtype and of its
                 shape without the batch.
@@ -122,16 +124,53 @@ class Stream:
         return np.array(self._executor.outputs[name][0])
 
     def run(self, values: Sequence[int] | Array) -> Array:
-        """Take one step for each value and return the main outputs, `[steps, ...]`.
+        """Take the steps that `values` fill, and return the main outputs.
+
+        Args:
+            values: One token or frame a step; where a step takes several frames, `[frames, ...]`, a multiple.
+
+        Returns:
+            `[steps, ...]`, or `[frames, ...]` where a step gives several. Where outputs lag behind their inputs,
+            those before the first input are left out, so that output i belongs to input i; `flush` has the rest.
 
         Raises:
             InputError: If the model cannot take a value; the steps before it have been taken.
             EngineError: If the engine fails.
         """
+        several = self._spec.main_input.frames
+        if several > 1:
+            array = np.asarray(values)
+            if array.ndim == 0 or len(array) % several:
+                raise InputError(f"a step takes {several} frames; the number of frames must be a multiple of that")
+            values = array.reshape(-1, several, *array.shape[1:])
+        early = max(0, self._spec.delay_steps - self._step)
         outputs = np.empty((len(values), *self._output.shape[1:]), self._output.dtype)
         for value, out in zip(values, outputs, strict=True):
             self.step_into(value, out)
-        return outputs
+        return self._frames(outputs[early:])
+
+    def flush(self) -> Array:
+        """End the sequence, and return the outputs that still lag behind, laid out as `run` does.
+
+        Nothing is left of a model that does not look ahead. Afterwards the stream takes steps again after a
+        `reset` or a `restore`.
+
+        Raises:
+            EngineError: If the engine fails.
+        """
+        name = flush_input(self._spec)
+        if name is None or self._run == self._ended:
+            return self._frames(np.empty((0, *self._output.shape[1:]), self._output.dtype))
+        self._executor.inputs[name][...] = 1
+        self._input[...] = 0
+        outputs = np.empty((self._spec.delay_steps, *self._output.shape[1:]), self._output.dtype)
+        early = max(0, self._spec.delay_steps - self._step)
+        for out in outputs:
+            self._run()
+            self._step += 1
+            out[...] = self._row
+        self._run = self._ended
+        return self._frames(outputs[early:])
 
     def prefill(self, prompt: str | Sequence[int] | NDArray[np.int64]) -> None:
         """Feed a prompt. Its last token stays pending, so that the next one can be chosen from it.
@@ -232,6 +271,8 @@ class Stream:
         self._executor.write_state(state.arrays)
         for i, array in enumerate(self._others):
             array[...] = state.inputs[i] if state.inputs else 0
+        flushed = flush_input(self._spec)
+        self._run = self._executor.run if flushed is None or not self._executor.inputs[flushed].any() else self._ended
         self._step, self._pending, self._held = state.step, state.pending, state.held
         self.sampler = state.sampler
         self._seed = state.seed
@@ -254,9 +295,18 @@ class Stream:
         self._executor.reset_row(0)
         for array in self._others:
             array[...] = 0
+        self._run = self._executor.run
         self._step, self._pending, self._held = 0, None, b""
         self._seed = self._seed if seed is None else seed
         self._noise = self._noise[:0]
+
+    def _ended(self) -> None:
+        raise InputError("the stream has ended with flush; reset it before the next step")
+
+    def _frames(self, outputs: Array) -> Array:
+        """Return `[steps, frames, ...]` as `[steps * frames, ...]`, where a step gives several frames."""
+        several = self._spec.main_output.frames
+        return outputs.reshape(-1, *outputs.shape[2:]) if several > 1 else outputs
 
     def _advance(self, value: SupportsIndex | Array) -> None:
         checked = self._token(value) if self._vocabulary else self._frame(value)

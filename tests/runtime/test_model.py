@@ -191,7 +191,7 @@ def test_missing_metadata_is_named(tiny_path: Callable[..., Path], tmp_path: Pat
             r"the Spec says token is int32\['batch'\], but the graph's is int64\['batch'\]",
         ),
         (
-            lambda spec: (spec["outputs"][0].update(shape=["batch", 12]), spec.update(codec=None)),
+            lambda spec: (spec["outputs"][0].update(shape=["batch", 12]), spec.update(codec=None, feedback=None)),
             r"the Spec says logits is float32\['batch', 12\]",
         ),
     ],

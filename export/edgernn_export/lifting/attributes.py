@@ -108,8 +108,16 @@ class AttributeSource(ModuleSource):
                 attribute.reset()
 
 
-def find_attributes(module: nn.Module, example: Example, lengths: Sequence[int]) -> tuple[Attribute, ...]:
-    """Return the attributes that a call changes; it has the first of the lengths that the module takes.
+def find_attributes(
+    module: nn.Module, example: Example, lengths: Sequence[int], batches: tuple[int, int]
+) -> tuple[Attribute, ...]:
+    """Return the attributes that a call changes.
+
+    Args:
+        module: The module.
+        example: Its arguments.
+        lengths: Numbers of frames, of which the first is used that the module takes.
+        batches: Two batches; where they differ in an attribute, its batch lies.
 
     Raises:
         LiftError: If the module cannot be called, or changes an attribute that is no tensor.
@@ -117,7 +125,7 @@ def find_attributes(module: nn.Module, example: Example, lengths: Sequence[int])
     before = dict(_attributes(module))
     kept = {key: pytree.tree_map_only(Tensor, torch.clone, value) for key, value in before.items()}
     runs = []
-    for batch in (2, 3):
+    for batch in batches:
         prints = {key: _print(value) for key, value in _attributes(module)}
         _call(module, example, batch, lengths)
         after = dict(_attributes(module))

@@ -62,7 +62,6 @@ def capture(module: nn.Module, arguments: Mapping[str, object]) -> Program:
     Raises:
         LiftError: If torch cannot trace the module.
     """
-    module.eval()
     try:
         with quiet_exporter(), torch.no_grad():
             exported = torch.export.export(module, (), dict(arguments), strict=False)

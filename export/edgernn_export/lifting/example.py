@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, cast, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -117,6 +119,47 @@ def example_of(given: "object", module: nn.Module) -> Example:
         raise InputError("the example must describe an argument at least, as in x=float32[B,T,40]")
     _check_parameters(module, list(tree))
     return Example(arguments, spec)
+
+
+def given_tensors(
+    example: Example, given: Sequence[Mapping[str, NDArray[np.generic]]]
+) -> tuple[tuple[Tensor, ...], ...]:
+    """Return sequences that a caller gave as tensors, one per argument; states that are not given are zeros.
+
+    Raises:
+        InputError: If an array is missing, unknown, or not what the example says.
+    """
+    return tuple(tuple(_given(example, arrays)) for arrays in given)
+
+
+def _given(example: Example, arrays: Mapping[str, NDArray[np.generic]]) -> Iterator[Tensor]:
+    names = [argument.name for argument in example.arguments]
+    unknown = set(arrays) - set(names)
+    if unknown:
+        raise InputError(f"{min(unknown)} is no argument; there are {', '.join(names)}")
+    extent: dict[str, int] = {}
+    for argument in example.arguments:
+        if argument.name in arrays:
+            extent.update(_extent(argument, arrays[argument.name], extent))
+    for argument in example.arguments:
+        if argument.name in arrays:
+            yield torch.from_numpy(np.array(arrays[argument.name]))
+        elif argument.time is None:
+            sizes = argument.sized(extent.get("B", 1), extent.get("T", 1))
+            yield torch.zeros(sizes, dtype=getattr(torch, argument.dtype))
+        else:
+            raise InputError(f"the given sequence has no {argument.name}")
+
+
+def _extent(argument: Argument, array: NDArray[np.generic], known: Mapping[str, int]) -> dict[str, int]:
+    found = dict(known)
+    fits = array.ndim == len(argument.axes) and array.dtype.name == argument.dtype
+    if fits:
+        for axis, size in zip(argument.axes, array.shape, strict=True):
+            fits &= (found.setdefault(axis, size) if isinstance(axis, str) else axis) == size
+    if not fits:
+        raise InputError(f"{_line(argument)} was given as {array.dtype}{list(array.shape)}")
+    return found
 
 
 def _nested(lines: Sequence[str]) -> dict[str, object]:

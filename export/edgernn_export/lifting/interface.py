@@ -1,7 +1,7 @@
 """The interface of a lifted step: how the original's arguments come in, and how its outputs go out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from torch import Tensor, fx
@@ -10,13 +10,12 @@ from torch.utils import _pytree as pytree
 from edgernn_export.lifting.attributes import ATTRIBUTES
 from edgernn_export.lifting.capture import Program
 from edgernn_export.lifting.example import Argument, Example, path_name
-from edgernn_export.lifting.proof import FLUSH
 from edgernn_export.lifting.sequence import Result
 from edgernn_export.lifting.step_graph import StateEntry, aten
 from edgernn_export.lifting.values import Kind, Place, Value
 from edgernn_export.lifting.walk import Walk
-from edgernn_runtime.errors import LiftError
-from edgernn_runtime.spec import BATCH, Dtype, Role, Spec, StateSpec, TensorSpec
+from edgernn_runtime.errors import LiftError, SpecError
+from edgernn_runtime.spec import BATCH, FLUSH, Dtype, Feedback, Role, Spec, StateSpec, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +229,25 @@ def spec_of(
         frames_per_step=frames,
         delay_steps=delay,
     )
+
+
+def generative(spec: Spec, start: int | None) -> Spec:
+    """Return the Spec of a model whose output is the logits of the next token, to be sampled and fed back.
+
+    Raises:
+        LiftError: If its first input and output are no token and its logits.
+    """
+    token, logits = spec.inputs[0], spec.outputs[0]
+    try:
+        return replace(
+            spec,
+            inputs=(replace(token, role="token", size=token.size or int(logits.shape[-1])), *spec.inputs[1:]),
+            outputs=(replace(logits, role="logits"), *spec.outputs[1:]),
+            distribution="categorical",
+            feedback=Feedback(logits.name, token.name, start),
+        )
+    except SpecError as error:
+        raise LiftError(f"the model does not generate tokens: {error}") from error
 
 
 def _role(argument: Argument, example: Example) -> Role:

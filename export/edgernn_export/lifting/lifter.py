@@ -4,10 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from edgernn_export.lifting.attributes import (
+    ATTRIBUTES,
     AttributeSource,
     Functional,
     find_attributes,
@@ -16,11 +19,11 @@ from edgernn_export.lifting.attributes import (
 )
 from edgernn_export.lifting.capture import Program, capture
 from edgernn_export.lifting.diagnosis import suspect
-from edgernn_export.lifting.example import Example, example_of
-from edgernn_export.lifting.interface import Axes, Carried, Output, give_outputs, spec_of, take_inputs
+from edgernn_export.lifting.example import Example, example_of, given_tensors
+from edgernn_export.lifting.interface import Axes, Carried, Output, generative, give_outputs, spec_of, take_inputs
 from edgernn_export.lifting.lifted_step import LiftedStep
 from edgernn_export.lifting.nodes import shape_of
-from edgernn_export.lifting.proof import Proof
+from edgernn_export.lifting.proof import LENGTHS, Proof
 from edgernn_export.lifting.rules import RULES
 from edgernn_export.lifting.sequence import Result, Source, frames_of
 from edgernn_export.lifting.sources import ModuleSource, StepSource
@@ -30,8 +33,8 @@ from edgernn_export.lifting.tidy import tidy
 from edgernn_export.lifting.walk import Walk
 from edgernn_export.lifting.writer import Sizes
 from edgernn_export.torch_engine import TorchEngine
-from edgernn_runtime.errors import LiftError, ParityError
-from edgernn_runtime.spec import Spec, StateSpec, TensorSpec
+from edgernn_runtime.errors import InputError, LiftError, ParityError
+from edgernn_runtime.spec import BatchMode, Spec, StateSpec, TensorSpec
 
 TOLERANCE: Final = 1e-4
 
@@ -42,34 +45,61 @@ _TRIAL_STEPS: Final = (8, 64, 512, 4096)
 _TOO_SHORT: Final = ("ernel size", "too small", "out of range", "out of bounds", "negative", "exceeds", "less than")
 
 
-def lift(
-    module: nn.Module,
-    example: object,
-    *,
-    frames_per_step: int = 1,
-    allow_delay: bool = False,
-    rate_hz: float | None = None,
-    tolerance: float = TOLERANCE,
-) -> LiftedStep:
+@dataclass(frozen=True, slots=True)
+class LiftOptions:
+    """How a module is to be lifted.
+
+    Attributes:
+        frames_per_step: Frames that one step takes.
+        allow_delay: Whether outputs may lag behind their inputs, where the module looks ahead.
+        batch: `"dynamic"`, or 1 for a module that takes one row only.
+        generative: Whether the output is the logits of the token that follows, to be sampled and fed back.
+        start: For generative models, the token that begins a stream without a prompt.
+        rate_hz: Frames a second, for signals.
+        tolerance: The largest absolute difference between the step and the original that is allowed.
+        given: Sequences to prove the step on beside random ones: arrays by argument, as the module takes them.
+
+    Raises:
+        InputError: If a number is out of range.
+    """
+
+    frames_per_step: int = 1
+    allow_delay: bool = False
+    batch: BatchMode = "dynamic"
+    generative: bool = False
+    start: int | None = None
+    rate_hz: float | None = None
+    tolerance: float = TOLERANCE
+    given: Sequence[Mapping[str, NDArray[np.generic]]] = ()
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.frames_per_step < 1:
+            raise InputError(f"frames_per_step must be positive, got {self.frames_per_step}")
+        if self.batch not in ("dynamic", 1):
+            raise InputError(f"batch must be 'dynamic' or 1, got {self.batch!r}")
+
+
+DEFAULTS: Final = LiftOptions()
+
+
+def lift(module: nn.Module, example: object, options: LiftOptions = DEFAULTS) -> LiftedStep:
     """Return one step of a module over whole sequences, with its state explicit and proved equal.
 
     Args:
         module: The module; it is put into evaluation mode.
         example: What it takes: `"x=float32[B,T,40]"`, several of them, or a dict from the parameters of
             `forward` to such descriptions, nested as the module takes them. `B` is the batch, `T` time.
-        frames_per_step: Frames that one step takes.
-        allow_delay: Whether outputs may lag behind their inputs, where the module looks ahead.
-        rate_hz: Frames a second, for signals.
-        tolerance: The largest absolute difference between the step and the original that is allowed.
+        options: How to lift it.
 
     Raises:
         InputError: If the example cannot be read, or the module does not take it.
         LiftError: If the module has no step form; the message says where, why, and what to do.
         ParityError: If the step that was found does not compute what the module computes.
     """
-    options = Options(frames_per_step, allow_delay, rate_hz, tolerance)
-    known = example_of(example, module)
-    attributes = find_attributes(module, known, [steps * frames_per_step for steps in _TRIAL_STEPS])
+    known = example_of(example, module.eval())
+    lengths = [steps * options.frames_per_step for steps in _TRIAL_STEPS]
+    attributes = find_attributes(module, known, lengths, (1, 1) if options.batch == 1 else (2, 3))
     if not attributes:
         return lift_source(module, known, ModuleSource(module, known), options, {})
     wide = with_attributes(known, attributes)
@@ -77,18 +107,14 @@ def lift(
     return lift_source(Functional(module, attributes), wide, source, options, initial_of(attributes))
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a module is to be lifted; see `lift`."""
-
-    frames_per_step: int = 1
-    allow_delay: bool = False
-    rate_hz: float | None = None
-    tolerance: float = TOLERANCE
-
-
 def lift_source(
-    module: nn.Module, example: Example, source: Source, options: Options, initial: Mapping[str, Tensor | None]
+    module: nn.Module,
+    example: Example,
+    source: Source,
+    options: LiftOptions,
+    initial: Mapping[str, Tensor | None],
+    *,
+    only_frames: int | None = None,
 ) -> LiftedStep:
     """Return one step of a module, proved against `source`.
 
@@ -96,18 +122,21 @@ def lift_source(
         module: What is walked through.
         example: Its arguments.
         source: What the step is compared with.
-        options: See `lift`.
+        options: How to lift it.
         initial: Values at reset of the states among the arguments, by argument, where they are not zero.
+        only_frames: The number of frames of a module that takes sequences of one length only.
 
     Raises:
         LiftError, ParityError: As `lift` does.
     """
-    trial = _trial(module, example, options.frames_per_step)
+    trial = _trial(module, example, options, only_frames)
     example = example.bounded(_bounds(trial, example))
-    lifting = _Lifting(module, example, source, options, trial, pair_states(example, trial, initial))
+    carried = pair_states(example, trial, initial)
+    lifting = _Lifting(module, example, source, options, trial, carried, only_frames)
+    batches = (True, False) if example.batched and options.batch == "dynamic" else (False,)
     errors: list[Exception] = []
     for attempt in lifting.attempts():
-        for batched in (True, False) if example.batched else (False,):
+        for batched in batches:
             try:
                 return attempt(batched)
             except ParityError as error:
@@ -115,7 +144,7 @@ def lift_source(
             except LiftError as error:
                 errors.append(error)
                 break
-    raise errors[-1]
+    raise errors[0 if len(errors) == len(batches) else -1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,25 +154,21 @@ class _Lifting:
     module: nn.Module
     example: Example
     source: Source
-    options: Options
+    options: LiftOptions
     trial: Program
     carried: tuple[Carried, ...]
+    only_frames: int | None
 
     def attempts(self) -> "Sequence[Callable[[bool], LiftedStep]]":
         """Return the ways to try, in order; each takes whether the batch is to be dynamic."""
         if not self.example.timed:
             return [self.called]
-        return [self.called, self.walked] if self.carried else [self.walked]
+        return [self.called, self.walked] if self.carried and self.only_frames is None else [self.walked]
 
     def walked(self, batched: bool) -> LiftedStep:  # noqa: FBT001
         """Lift by walking through the module as it computes a whole sequence."""
-        used = self.trial.sizes()
-        frames = self.options.frames_per_step
-        least = self._trial_frames()
-        steps = next(prime for prime in _PRIMES if _free(prime, used) and prime * frames >= least)
-        batch = next(prime for prime in _BATCH_PRIMES if _free(prime, used) and prime != steps) if batched else None
-        sizes = Sizes(batch, steps, frames)
-        program = capture(self.module, _call(self.example, batch or 1, steps * frames))
+        sizes = self._sizes(batched=batched)
+        program = capture(self.module, _call(self.example, sizes.batch or 1, sizes.steps * sizes.frames))
         written = self._written(program, sizes, ends=False)
         if written.delay and not self.options.allow_delay:
             many = "s" if written.delay > 1 else ""
@@ -161,9 +186,19 @@ class _Lifting:
         program = capture(self.module, _call(self.example, batch or 1, sizes.frames))
         return self._finished(self._written(program, sizes, ends=False))
 
-    def _trial_frames(self) -> int:
+    def _sizes(self, *, batched: bool) -> Sizes:
+        """Return the sizes of the capture: primes that divide no size of the trial, so that they can be told."""
+        used, frames = self.trial.sizes(), self.options.frames_per_step
         pairs = zip(self.example.arguments, self.trial.arguments, strict=True)
-        return max(shape_of(node)[each.time] for each, node in pairs if each.time is not None)
+        least = max(shape_of(node)[each.time] for each, node in pairs if each.time is not None)
+        if self.only_frames is None:
+            steps = next(prime for prime in _PRIMES if _free(prime, used) and prime * frames >= least)
+        elif self.only_frames % frames:
+            raise LiftError(f"the program takes {self.only_frames} frames, which is no multiple of {frames}")
+        else:
+            steps = self.only_frames // frames
+        batch = next(prime for prime in _BATCH_PRIMES if _free(prime, used) and prime != steps) if batched else None
+        return Sizes(batch, steps, frames)
 
     def _written(self, program: Program, sizes: Sizes, *, ends: bool) -> "_Written":
         tensors = self._examples(sizes)
@@ -171,15 +206,34 @@ class _Lifting:
         entries = take_inputs(walk, program, self.example, self.carried, ends=ends)
         walk.run(RULES)
         states = {each.output for each in self.carried}
-        axes = {i: each for i, each in enumerate(_axes(program, self.trial, sizes)) if i not in states}
+        axes = {i: each for i, each in enumerate(self._axes(program, sizes)) if i not in states}
         outputs, delay = give_outputs(walk, program, axes)
         return _Written(walk, program, entries, outputs, delay)
+
+    def _axes(self, program: Program, sizes: Sizes) -> list[Axes]:
+        """Return where batch and time lie in each output: their sizes differ between two captures.
+
+        With one row in both, the batch is taken to lie where the first argument has it.
+        """
+        batches = (sizes.batch or 1, 1 if self.options.batch == 1 else _TRIAL_BATCH)
+        usual = self.example.arguments[0].batch
+        axes = []
+        for node, other in zip(program.outputs, self.trial.outputs, strict=True):
+            pairs = list(zip(shape_of(node), shape_of(other), strict=True))
+            batch = next((i for i, pair in enumerate(pairs) if pair == batches), None)
+            if batches == (1, 1):
+                batch = usual if usual is not None and pairs[usual : usual + 1] == [batches] else None
+            time = next((i for i, pair in enumerate(pairs) if pair[0] != pair[1] and i != batch), None)
+            axes.append(Axes(batch, time))
+        return axes
 
     def _finished(self, written: "_Written") -> LiftedStep:
         """Return the step that was written, proved."""
         spec, step = self._assembled(written)
         results = [each.result for each in written.outputs]
-        proof = _proof(self.source, self.module, self.example, self.carried, results)
+        given = given_tensors(self.example, self.options.given)
+        described = tuple(line for line in self.example.lines() if not line.startswith(f"{ATTRIBUTES}."))
+        proof = replace(self._proof(results), given=given, described=described)
         lifted = LiftedStep(tidy(step, _zeros(spec)), spec, proof)
         try:
             proof.check(TorchEngine(lifted), tolerance=self.options.tolerance)
@@ -196,7 +250,26 @@ class _Lifting:
             entry.after = walk.step.batch_first(walk.value(node).node, walk.sample(node).shape, batch)
         rate = self.options.rate_hz
         spec = spec_of(walk, self.example, self.carried, written.outputs, delay=written.delay, rate_hz=rate)
+        if self.options.generative:
+            spec = generative(spec, self.options.start)
         return spec, walk.step.finish([output.node for output in written.outputs])
+
+    def _proof(self, results: Sequence[Result]) -> Proof:
+        """Return how the step is proved: by whole sequences, or step by step if the module is one step already."""
+        states = tuple((each.argument, each.initial) for each in self.carried)
+        if self.example.timed:
+            frames = self.options.frames_per_step
+            lengths = LENGTHS if self.only_frames is None else (self.only_frames // frames,)
+            return Proof(self.source, self.example, tuple(results), states, lengths=lengths)
+        positions = {each.argument for each in self.carried}
+        arguments = tuple(
+            argument if i in positions else replace(argument, axes=("T", *argument.axes))
+            for i, argument in enumerate(self.example.arguments)
+        )
+        stacked = (replace(each, time=0, batch=None if each.batch is None else each.batch + 1) for each in results)
+        pairs = tuple((each.argument, each.output) for each in self.carried)
+        source = StepSource(self.source, pairs)
+        return Proof(source, replace(self.example, arguments=arguments), tuple(stacked), states)
 
     def _suspect(self, written: "_Written") -> str | None:
         """Return the first operator that a failed step computes differently from the original."""
@@ -240,12 +313,15 @@ class _Written:
     delay: int
 
 
-def _trial(module: nn.Module, example: Example, frames: int) -> Program:
+def _trial(module: nn.Module, example: Example, options: LiftOptions, only_frames: int | None) -> Program:
     """Return the program at some sizes: what the sizes of the real capture must differ from."""
     errors = []
+    batch = 1 if options.batch == 1 else _TRIAL_BATCH
+    if only_frames is not None:
+        return capture(module, _call(example, batch, only_frames))
     for steps in _TRIAL_STEPS if example.timed else _TRIAL_STEPS[:1]:
         try:
-            return capture(module, _call(example, _TRIAL_BATCH, steps * frames))
+            return capture(module, _call(example, batch, steps * options.frames_per_step))
         except LiftError as error:
             errors.append(error)
             if not any(words in str(error) for words in _TOO_SHORT):
@@ -271,37 +347,8 @@ def _free(prime: int, used: set[int]) -> bool:
     return all(size % prime for size in used)
 
 
-def _axes(program: Program, trial: Program, sizes: Sizes) -> list[Axes]:
-    """Return where batch and time lie in each output: their sizes differ between two captures."""
-    batches = (sizes.batch or 1, _TRIAL_BATCH)
-    axes = []
-    for node, other in zip(program.outputs, trial.outputs, strict=True):
-        pairs = list(zip(shape_of(node), shape_of(other), strict=True))
-        batch = next((i for i, pair in enumerate(pairs) if pair == batches), None)
-        time = next((i for i, pair in enumerate(pairs) if pair[0] != pair[1] and i != batch), None)
-        axes.append(Axes(batch, time))
-    return axes
-
-
 def _zeros(spec: Spec) -> list[Tensor]:
     """Return zeros for each input and state of a step."""
     rows = 1 if spec.batch == 1 else _TRIAL_BATCH
     tensors: list[TensorSpec | StateSpec] = [*spec.inputs, *spec.states]
     return [torch.zeros(each.sized(rows), dtype=getattr(torch, each.dtype)) for each in tensors]
-
-
-def _proof(
-    source: Source, module: nn.Module, example: Example, carried: Sequence[Carried], results: Sequence[Result]
-) -> Proof:
-    """Return how a step is proved: by whole sequences, or for a module that is one step already, step by step."""
-    states = tuple((each.argument, each.initial) for each in carried)
-    if example.timed:
-        return Proof(source, example, tuple(results), states)
-    positions = {each.argument for each in carried}
-    arguments = tuple(
-        argument if i in positions else replace(argument, axes=("T", *argument.axes))
-        for i, argument in enumerate(example.arguments)
-    )
-    stacked = tuple(replace(each, time=0, batch=None if each.batch is None else each.batch + 1) for each in results)
-    stepped = StepSource(module, example, tuple((each.argument, each.output) for each in carried))
-    return Proof(stepped, replace(example, arguments=arguments), stacked, states)

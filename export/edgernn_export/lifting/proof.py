@@ -13,10 +13,10 @@ from edgernn_export.lifting.sequence import Result, Source, frames_of
 from edgernn_export.parity import max_abs
 from edgernn_runtime.engine import Array, Engine
 from edgernn_runtime.errors import LiftError, ParityError, first_line
+from edgernn_runtime.spec import FLUSH
 
 LENGTHS: Final = (1, 2, 17, 200)
 BATCHES: Final = (1, 3)
-FLUSH: Final = "flush"
 
 _PREFIXES: Final = 17
 _SEED: Final = 21
@@ -51,6 +51,8 @@ class Proof:
         results: How its outputs relate to the step's.
         states: The explicit states among its arguments, by position, with their initial values for one row.
         given: Sequences to compare on beside random ones: one tensor per argument.
+        lengths: The steps of random sequences.
+        described: The arguments, as the caller of `lift` described them.
     """
 
     source: Source
@@ -58,11 +60,13 @@ class Proof:
     results: tuple[Result, ...]
     states: tuple[tuple[int, Tensor], ...] = ()
     given: tuple[tuple[Tensor, ...], ...] = ()
+    lengths: tuple[int, ...] = LENGTHS
+    described: tuple[str, ...] = ()
 
     def check(self, engine: Engine, *, tolerance: float) -> tuple[int, float]:
         """Return the steps compared and the largest difference between an engine and the original.
 
-        Random sequences of 1, 2, 17 and 200 steps, at batch 1 and, where the batch is dynamic, 3, and those
+        Random sequences of the given lengths, at batch 1 and, where the batch is dynamic, 3, and those
         that were given. What the original returns once for a sequence is compared after every step of the
         one with 17. Torch runs on one thread.
 
@@ -106,7 +110,7 @@ class Proof:
         try:
             expected = self.source.run(tensors)
         except (RuntimeError, ValueError, IndexError) as error:
-            if steps < max(LENGTHS):
+            if steps < max(self.lengths):
                 return None
             raise LiftError(f"{self.source.name} fails on a sequence of {steps} steps: {first_line(error)}") from error
         made = self._stepped(engine, tensors, steps, batch)
@@ -122,7 +126,7 @@ class Proof:
     def _sequences(self, engine: Engine) -> Iterator[list[Tensor]]:
         frames = engine.spec.frames_per_step
         for batch in BATCHES if engine.spec.batch == "dynamic" else (1,):
-            for length in LENGTHS:
+            for length in self.lengths:
                 yield self._started(self.example.random(batch, length * frames, _SEED + length))
         yield from (self._started(list(each)) for each in self.given)
 

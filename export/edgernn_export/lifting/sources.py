@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from edgernn_export.lifting.example import Example
+from edgernn_export.lifting.sequence import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +32,27 @@ class ModuleSource:
 
 @dataclass(frozen=True, slots=True)
 class StepSource:
-    """A torch module that is one step already, called step by step; its arguments have time as axis 0."""
+    """A source that is one step already, called step by step; its arguments have time as axis 0.
 
-    module: nn.Module
-    example: Example
+    Attributes:
+        step: What computes one step.
+        states: Positions of the states among the arguments, and of the outputs that they become.
+    """
+
+    step: Source
     states: tuple[tuple[int, int], ...]
 
     @property
     def name(self) -> str:
-        """The module's class."""
-        return type(self.module).__name__
+        """The name of what computes one step."""
+        return self.step.name
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the outputs of all steps, stacked along axis 0."""
         carried = dict(self.states)
         state = {position: tensors[position] for position in carried}
         made: list[list[Tensor]] = []
-        steps = next(len(tensor) for i, tensor in enumerate(tensors) if i not in carried)
-        for step in range(steps):
-            now = [state[i] if i in carried else tensor[step] for i, tensor in enumerate(tensors)]
-            with torch.no_grad():
-                made.append(pytree.tree_leaves(self.module(**self.example.call(now))))
+        for step in range(next(len(tensor) for i, tensor in enumerate(tensors) if i not in carried)):
+            made.append(self.step.run([state[i] if i in carried else each[step] for i, each in enumerate(tensors)]))
             state = {position: made[-1][output] for position, output in self.states}
         return [torch.stack(each) for each in zip(*made, strict=True)]

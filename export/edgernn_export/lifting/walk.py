@@ -142,7 +142,8 @@ class Walk(Writer):
     def _constant(self, node: fx.Node, sample: Tensor) -> Value | Clock:
         sample = sample.clone()
         batch = self.step.batch_axis(sample.shape)
-        axis = next((i for i, size in enumerate(sample.shape) if size and size % self.sizes.steps == 0), None)
+        steps = self.sizes.steps
+        axis = next((i for i, size in enumerate(sample.shape) if steps > 1 and size and size % steps == 0), None)
         if batch is not None and not self.same_rows(sample):
             raise refusal(node, "makes a constant that differs between the rows of a batch")
         if axis is None:

@@ -322,8 +322,8 @@ class BufferReplaced(nn.Module):
 
 @construct(
     "State in attributes",
-    "a buffer that is written in place",
-    "x=float32[1,T,6]",
+    "a buffer of one row that is written in place",
+    "x=float32[B,T,6]",
     states=("state.inner.past",),
     batch=1,
 )

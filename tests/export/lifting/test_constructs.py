@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgernn_export import export, lift
+from edgernn_export import LiftOptions, export, lift
 from edgernn_runtime import load
 from edgernn_runtime.errors import LiftError
 
@@ -21,6 +21,13 @@ REFUSED = [each for each in CONSTRUCTS if each.refused is not None]
 
 def _name(construct: Construct) -> str:
     return re.sub(r"\W+", "-", construct.title)
+
+
+def _options(construct: Construct) -> LiftOptions:
+    single = construct.batch == 1 and "B" in construct.example
+    return LiftOptions(
+        frames_per_step=construct.frames, allow_delay=construct.delay > 0, batch=1 if single else "dynamic"
+    )
 
 
 @pytest.mark.parametrize("construct", LIFTED, ids=_name)
@@ -43,7 +50,7 @@ def test_a_lifted_construct_computes_in_onnxruntime_what_the_original_computes(
 def test_a_construct_without_a_step_form_is_refused_with_the_reason(construct: Construct) -> None:
     torch.manual_seed(0)
     with pytest.raises(LiftError, match=re.escape(construct.refused or "")):
-        lift(construct.make(), construct.example, frames_per_step=construct.frames)
+        lift(construct.make(), construct.example, _options(construct))
 
 
 def test_the_table_in_the_docs_is_what_the_tests_show() -> None:

@@ -1,0 +1,62 @@
+"""Arrays from the command line: files of them, and single values by name."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgernn_runtime.errors import DataError, InputError, first_line
+
+Array = NDArray[np.generic]
+
+
+def read_arrays(path: Path) -> Mapping[str, Array]:
+    """Return the arrays in an `.npz` by name; it is never unpickled.
+
+    Raises:
+        DataError: If the file cannot be read, or is no such archive.
+    """
+    loaded = _load(path)
+    if isinstance(loaded, np.ndarray):
+        raise DataError(f"{path} holds one array; save them by name with numpy.savez")
+    with loaded:
+        return {name: loaded[name] for name in loaded.files}
+
+
+def read_array(path: Path) -> Array:
+    """Return the array in an `.npy`; it is never unpickled.
+
+    Raises:
+        DataError: If the file cannot be read, or holds several.
+    """
+    loaded = _load(path)
+    if not isinstance(loaded, np.ndarray):
+        raise DataError(f"{path} holds several arrays; one sequence is needed, saved with numpy.save")
+    return loaded
+
+
+def read_values(lines: Sequence[str]) -> Mapping[str, Array]:
+    """Return numbers by name, from lines such as `sr=16000`.
+
+    Raises:
+        InputError: If a line does not read so.
+    """
+    values = {}
+    for line in lines:
+        name, _, text = line.partition("=")
+        try:
+            number = float(text)
+        except ValueError as error:
+            raise InputError(f"{line!r} must read NAME=NUMBER, as in sr=16000") from error
+        values[name.strip()] = np.array(int(number) if number.is_integer() and "." not in text else number)
+    return values
+
+
+def _load(path: Path) -> "Array | np.lib.npyio.NpzFile":
+    try:
+        return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+    except OSError as error:
+        raise DataError(f"{path} could not be read: {error.strerror or first_line(error)}") from error
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path} is no .npy or .npz file of plain arrays: {first_line(error)}") from error
