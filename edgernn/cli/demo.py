@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from edgernn.cli.console import new_table, print_message, print_table, print_text
-from edgernn.cli.tokens import find_tokens
+from edgernn.cli.sequences import find_tokens
 from edgernn_runtime.errors import OutputExistsError
 
 if TYPE_CHECKING:

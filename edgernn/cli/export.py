@@ -100,12 +100,12 @@ def export(
             }
         )
         return
-    size = f"{report.bytes:,} bytes, {len(spec.states)} state tensors"
+    size = f"{report.bytes:,} bytes, {_many(len(spec.states), 'state tensor')}"
     print_text(
         f"{report.path}: {size}, equal to its source within {spec.parity.max_abs:.1e} over {spec.parity.steps} steps"
     )
     if spec.delay_steps:
-        print_text(f"outputs lag behind their inputs by {spec.delay_steps} steps")
+        print_text(f"outputs lag behind their inputs by {_many(spec.delay_steps, 'step')}")
     if spec.batch == 1:
         print_text("the model takes one row only (batch 1)")
 
@@ -119,6 +119,8 @@ def lifted(
         InputError: If the source is none of these, or an option is not for it.
     """
     suffix = Path(source).suffix
+    if suffix not in (".onnx", ".pt2") and ":" not in source:
+        raise InputError(f"{source} is no run folder, no .pt2 or .onnx file, and no MODULE:FACTORY")
     if not example:
         raise InputError(f'describe what {source} takes, as in --example "x=float32[B,T,40]"')
     if suffix != ".onnx" and fixed:
@@ -133,11 +135,15 @@ def lifted(
         return lift_onnx(source, example, options, fixed=read_values(fixed))
     if ":" not in source:
         raise InputError(f"{source} is no run folder, no .pt2 or .onnx file, and no MODULE:FACTORY")
+    from edgernn.factory import make_module
     from edgernn_export import lift
-    from edgernn_export.lifting.factory import make_module
 
     return lift(make_module(source, weights), example, options)
 
 
 def _stem(source: str) -> str:
     return Path(source).stem if Path(source).suffix in (".onnx", ".pt2") else source.rpartition(":")[2]
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"

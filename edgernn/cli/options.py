@@ -10,7 +10,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="A UTF-8 text file; without it, the validation text of the run that MODEL lies in."),
+    typer.Option(
+        "--data",
+        help="A UTF-8 text file, or an .npy of frames; without it, the validation text of the run that MODEL lies in, "
+        "or random frames.",
+    ),
 ]
 Providers = Annotated[
     list[str] | None,

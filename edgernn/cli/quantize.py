@@ -4,13 +4,22 @@ from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
+import numpy as np
 import typer
 
 from edgernn.cli.console import print_json, print_text
 from edgernn.cli.options import Data, Force, Json, ModelFile
-from edgernn.cli.tokens import find_tokens
+from edgernn.cli.sequences import find_sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgernn_runtime import Engine, Spec
+    from edgernn_runtime.engine import Array
+
+_DRIFT_STEPS: Final = 1000
 
 
 class PrecisionChoice(StrEnum):
@@ -27,26 +36,26 @@ def quantize(
         Path | None, typer.Option("-o", "--output", help="The file (default: MODEL's name with the precision in it).")
     ] = None,
     data: Data = None,
-    max_tokens: Annotated[int, typer.Option(min=2, help="Tokens to measure quality on at most.")] = 40_000,
+    max_tokens: Annotated[int, typer.Option(min=2, help="Tokens or steps to measure quality on at most.")] = 40_000,
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Store weights in fewer bits, and measure the cost."""
     from edgernn_export.metadata import check_model_target, read_model
-    from edgernn_export.perplexity import perplexity
     from edgernn_export.quantization.quantizer import quantize as quantize_file
 
     spec = read_model(model)[1]
     target = output or model.with_suffix(f".{precision}.onnx")
     check_model_target(target, overwrite=force)
-    tokens = find_tokens(spec, folder=model.parent, data=data, limit=max_tokens)
+    sequence = find_sequence(spec, folder=model.parent, data=data, limit=max_tokens)
+    metric, metric_name = _metric(model, spec, sequence)
     report = quantize_file(
         model,
         target,
         precision=precision.value,
-        sequence=list(tokens[:1000]),
-        metric=partial(perplexity, tokens=tokens),
-        metric_name="perplexity",
+        sequence=sequence[:_DRIFT_STEPS],
+        metric=metric,
+        metric_name=metric_name,
         overwrite=force,
     )
     quality = report.quality
@@ -73,8 +82,23 @@ def quantize(
         f"{report.bytes_before:,}), {len(report.nodes)} products quantized, "
         f"largest weight error {worst.max_error:.1e}"
     )
-    change = f"{quality.before:.4f} -> {quality.after:.4f} ({quality.relative:+.2%})"
-    print_text(f"perplexity {change} on {tokens.size - 1:,} tokens")
+    if spec.vocabulary:
+        change = f"{quality.before:.4f} -> {quality.after:.4f} ({quality.relative:+.2%})"
+        print_text(f"perplexity {change} on {len(sequence) - 1:,} tokens")
+    else:
+        print_text(f"signal-to-noise ratio of the outputs {quality.after:.1f} dB over {len(sequence):,} steps")
     drift = report.drift
-    distance = f"largest difference {drift.max_abs:.2e}, KL {drift.kl_nats or 0:.2e} nats a step"
-    print_text(f"drift over {drift.steps} steps: {distance}")
+    kl = "" if drift.kl_nats is None else f", KL {drift.kl_nats:.2e} nats a step"
+    print_text(f"drift over {drift.steps} steps: largest difference {drift.max_abs:.2e}{kl}")
+
+
+def _metric(model: Path, spec: "Spec", sequence: "list[Array]") -> "tuple[Callable[[Engine], float], str]":
+    """Return the figure of quality of a model, and its name: perplexity of tokens, else the outputs' SNR in dB."""
+    from edgernn_export.perplexity import perplexity
+    from edgernn_export.signal_quality import run_stream, snr_db
+    from edgernn_runtime.engines.ort import OrtEngine
+
+    if spec.vocabulary:
+        return partial(perplexity, tokens=np.array(sequence)), "perplexity"
+    reference = run_stream(OrtEngine(model), sequence)
+    return lambda engine: snr_db(run_stream(engine, sequence), reference), "snr_db"

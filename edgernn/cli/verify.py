@@ -8,17 +8,25 @@ import typer
 
 from edgernn.cli.console import new_table, print_json, print_table, print_text
 from edgernn.cli.options import Data, Json, ModelFile
-from edgernn.cli.tokens import find_tokens
-from edgernn_runtime.errors import DataError, GateError, ParityError
+from edgernn.cli.sequences import find_sequence
+from edgernn_runtime.errors import DataError, GateError, InputError, ParityError
 
 if TYPE_CHECKING:
+    from edgernn_export import StepModule
     from edgernn_export.verification import FreeRunning, VerifyReport
     from edgernn_runtime import Engine
 
 
 def verify(
     model: ModelFile,
-    against: Annotated[Path, typer.Option(help="A run folder, or another step model.", metavar="RUN|MODEL")],
+    against: Annotated[
+        str,
+        typer.Option(
+            help="A run folder, another step model, or the torch module that MODEL was lifted from.",
+            metavar="RUN|MODEL|MODULE:FACTORY",
+        ),
+    ],
+    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file for MODULE:FACTORY.")] = None,
     steps: Annotated[int, typer.Option(min=2, help="Steps of each comparison.")] = 10_000,
     data: Data = None,
     max_drift: Annotated[
@@ -39,15 +47,14 @@ def verify(
     from edgernn_export.verification import verify as compare
 
     candidate = _open_checked(model)
-    source = _source(against)
-    tokens = find_tokens(candidate.spec, folder=against if against.is_dir() else model.parent, data=data, limit=steps)
-    if tokens.size < steps:
-        raise DataError(
-            f"the text has {tokens.size} tokens, fewer than the {steps} steps; lower --steps, or give --data"
-        )
+    source = _source(against, model, weights)
+    folder = Path(against) if Path(against).is_dir() else model.parent
+    sequence = find_sequence(candidate.spec, folder=folder, data=data, limit=steps)
+    if len(sequence) < steps:
+        raise DataError(f"the data has {len(sequence)} steps, fewer than {steps}; lower --steps, or give other --data")
     floats = candidate.spec.precision == source.spec.precision == "float32"
     tolerance = FLOAT_TOLERANCE if max_drift is None and floats else max_drift
-    report = compare(source, candidate, list(tokens), tolerance=tolerance, seed=seed)
+    report = compare(source, candidate, sequence, tolerance=tolerance, seed=seed)
     if json:
         print_json(_to_json(report))
     else:
@@ -69,16 +76,44 @@ def _open_checked(path: Path) -> "Engine":
     return engine
 
 
-def _source(against: Path) -> "Engine":
-    if not against.is_dir():
-        return _open_checked(against)
+def _source(against: str, model: Path, weights: Path | None) -> "Engine":
+    """Return what a model is compared with."""
+    path = Path(against)
+    if weights is not None and (":" not in against or path.exists()):
+        raise InputError("--weights is for MODULE:FACTORY")
+    if not path.is_dir() and (path.exists() or ":" not in against):
+        return _open_checked(path)
     import torch
 
-    from edgernn.training import Run
     from edgernn_export import TorchEngine
 
     torch.set_num_threads(1)
-    return TorchEngine(Run.open(against).step_module())
+    if path.is_dir():
+        from edgernn.training import Run
+
+        return TorchEngine(Run.open(path).step_module())
+    return TorchEngine(_lifted_again(against, model, weights))
+
+
+def _lifted_again(against: str, model: Path, weights: Path | None) -> "StepModule":
+    """Return the step of a torch module, lifted as a model was."""
+    from edgernn.factory import make_module
+    from edgernn_export import LiftOptions, lift
+    from edgernn_export.metadata import read_example, read_model
+
+    proto, spec, _ = read_model(model)
+    example = read_example(proto)
+    if not example:
+        raise InputError(f"{model} was not lifted from a torch module; compare it with its run, or another model")
+    options = LiftOptions(
+        frames_per_step=spec.frames_per_step,
+        allow_delay=spec.delay_steps > 0,
+        batch=spec.batch,
+        generative=spec.feedback is not None,
+        start=None if spec.feedback is None else spec.feedback.start,
+        rate_hz=spec.rate_hz,
+    )
+    return lift(make_module(against, weights), example, options)
 
 
 def _to_json(report: "VerifyReport") -> dict[str, object]:

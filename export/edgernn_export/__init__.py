@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from edgernn_export.exporter import export as export
     from edgernn_export.lifting.files import lift_onnx as lift_onnx
     from edgernn_export.lifting.files import lift_program as lift_program
+    from edgernn_export.lifting.files import onnx_module as onnx_module
     from edgernn_export.lifting.lifted_step import LiftedStep as LiftedStep
     from edgernn_export.lifting.lifter import LiftOptions as LiftOptions
     from edgernn_export.lifting.lifter import lift as lift
@@ -34,6 +35,7 @@ _HOMES: Final = {
     "lift": "lifting.lifter",
     "lift_onnx": "lifting.files",
     "lift_program": "lifting.files",
+    "onnx_module": "lifting.files",
     "quantize": "quantization.quantizer",
     "verify": "verification",
 }

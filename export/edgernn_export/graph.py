@@ -21,6 +21,7 @@ from edgernn_runtime.spec import BATCH, StateSpec, TensorSpec
 OPSET: Final = 20
 
 _EXAMPLE_BATCH: Final = 2
+_LOGADDEXP: Final = torch.ops.aten.logaddexp.default
 
 
 def to_graph(step: StepModule) -> ir.Model:
@@ -43,6 +44,8 @@ def to_graph(step: StepModule) -> ir.Model:
         with quiet_exporter():
             # Given the module, the exporter would turn recurrent layers with a dynamic batch into loops.
             captured = torch.export.export(module, example, dynamic_shapes=shapes if dynamic else None, strict=False)
+            if any(node.target is _LOGADDEXP for node in captured.graph.nodes):
+                captured = captured.run_decompositions({_LOGADDEXP: _logaddexp})
             program = torch.onnx.export(
                 captured,
                 dynamo=True,
@@ -56,6 +59,13 @@ def to_graph(step: StepModule) -> ir.Model:
     if program is None:
         raise ExportError(f"torch returned no program for {type(module).__name__}")
     return _named(program.model, [*(each.name for each in spec.outputs), *(state.output for state in spec.states)])
+
+
+def _logaddexp(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Return log(exp(left) + exp(right)) without overflow, which the exporter's own form has."""
+    high, low = torch.maximum(left, right), torch.minimum(left, right)
+    distance = torch.where(left == right, torch.zeros_like(left), low - high)  # of infinities as well
+    return high + torch.log1p(torch.exp(distance))
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Parity: two engines fed the same inputs, compared output by output."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,11 +48,16 @@ def largest_difference(left: Engine, right: Engine, inputs: Sequence[dict[str, A
             executor.run()
         for name, output in first.outputs.items():
             distance = max_abs(output, second.outputs[name])
-            if not distance <= worst.max_abs:
+            if not (distance <= worst.max_abs or math.isnan(worst.max_abs)):
                 worst = Difference(distance, step, name)
     return worst
 
 
 def max_abs(left: Array, right: Array) -> float:
-    """Return the largest absolute difference of two arrays of one shape; NaN if either holds NaN."""
-    return float(np.abs(left.astype(np.float64) - right.astype(np.float64)).max(initial=0.0))
+    """Return the largest absolute difference of two arrays of one shape; NaN if either holds NaN.
+
+    Infinities of one sign are equal.
+    """
+    one, two = left.astype(np.float64), right.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return float(np.where(one == two, 0.0, np.abs(one - two)).max(initial=0.0))

@@ -45,7 +45,7 @@ class Stream:
         self._run = self._executor.run
         self._input: Array = self._executor.inputs[spec.main_input.name]
         self._output: Array = self._executor.outputs[spec.main_output.name]
-        self._row: Array = self._output[0]
+        self._row: Array = self._output[0, ...]  # a view, also of an output of the batch alone
         self._others = [self._executor.inputs[each.name] for each in spec.inputs if each != spec.main_input]
         self._vocabulary = spec.vocabulary
         self._logits = cast("NDArray[np.float32]", self._row)
@@ -145,8 +145,9 @@ class Stream:
             values = array.reshape(-1, several, *array.shape[1:])
         early = max(0, self._spec.delay_steps - self._step)
         outputs = np.empty((len(values), *self._output.shape[1:]), self._output.dtype)
-        for value, out in zip(values, outputs, strict=True):
-            self.step_into(value, out)
+        for i, value in enumerate(values):
+            self._advance(value)
+            outputs[i] = self._row
         return self._frames(outputs[early:])
 
     def flush(self) -> Array:
@@ -165,10 +166,10 @@ class Stream:
         self._input[...] = 0
         outputs = np.empty((self._spec.delay_steps, *self._output.shape[1:]), self._output.dtype)
         early = max(0, self._spec.delay_steps - self._step)
-        for out in outputs:
+        for i in range(len(outputs)):
             self._run()
             self._step += 1
-            out[...] = self._row
+            outputs[i] = self._row
         self._run = self._ended
         return self._frames(outputs[early:])
 

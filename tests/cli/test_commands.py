@@ -3,13 +3,15 @@
 import json
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
 from edgernn.cli import main
+
+Edgernn = Callable[..., Any]
 
 KEYS = {
     "train": {"run_dir", "steps", "train_loss", "valid_loss", "bits_per_token", "accuracy", "seconds"},
@@ -24,39 +26,6 @@ KEYS = {
     "inspect": {"spec", "bytes", "operators", "model_id"},
     "providers": {"name", "available", "version", "devices", "fix"},
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        assert self.out.count("\n") == 1
-        return json.loads(self.out)
-
-
-class Edgernn(Protocol):
-    def __call__(self, *arguments: object) -> Outcome: ...
-
-
-@pytest.fixture
-def edgernn(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Edgernn:
-    """Return a function that runs the command line in this process."""
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["edgernn", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert isinstance(end.value.code, int)
-        out, err = capfd.readouterr()
-        return Outcome(end.value.code, out, err)
-
-    return run
 
 
 TEXT = "pack my box with five dozen liquor jugs; the naïve café is closed. " * 60
@@ -222,7 +191,7 @@ def test_providers_lists_what_is_here_and_what_is_not(edgernn: Edgernn) -> None:
         (["quantize", "RUN/model.int8.onnx"], "is int8 already"),
         (["quantize", "RUN/model.onnx", "--precision", "int8"], "exists"),
         (["export", "RUN"], "exists"),
-        (["export", "nowhere"], "holds no run"),
+        (["export", "nowhere"], "is no run folder"),
         (["verify", "RUN/model.onnx", "--against", "RUN", "--steps", "100000"], "lower --steps"),
         (["train", "text", "--data", "none.txt", "-o", "new"], "could not be read"),
         (["train", "text", "-o", "new", "--learning-rate", "-1"], "learning_rate must be positive"),

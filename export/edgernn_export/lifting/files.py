@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.export.graph_signature import InputKind
 
 from edgernn_export.lifting.example import Argument, Example, example_of
@@ -49,6 +50,22 @@ def lift_onnx(
     _prepare(module, known)
     source = OnnxSource(model, Path(path), [argument.name for argument in known.arguments], values)
     return lift_source(module, known, source, options, {})
+
+
+def onnx_module(path: str | Path, fixed: Mapping[str, NDArray[np.generic]] | None = None) -> nn.Module:
+    """Return an ONNX graph as a torch module, to be lifted as part of another one.
+
+    It takes the graph's inputs by name, and returns a dict of its outputs.
+
+    Args:
+        path: The file.
+        fixed: Values of inputs that are not to stay inputs, such as a sample rate.
+
+    Raises:
+        ModelFileError: If the file is missing or no valid ONNX, or keeps data outside its folder.
+        LiftError: If it holds an operator that is not read.
+    """
+    return OnnxModule(read_onnx(Path(path)), dict(fixed or {}))
 
 
 def lift_program(path: str | Path, example: Sequence[str], options: LiftOptions = DEFAULTS) -> LiftedStep:

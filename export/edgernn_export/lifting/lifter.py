@@ -144,7 +144,7 @@ def lift_source(
             except LiftError as error:
                 errors.append(error)
                 break
-    raise errors[0 if len(errors) == len(batches) else -1]
+    raise _joined(errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +311,15 @@ class _Written:
     entries: Mapping[int, StateEntry]
     outputs: Sequence[Output]
     delay: int
+
+
+def _joined(errors: Sequence[Exception]) -> Exception:
+    """Return the error to raise when all attempts failed: what each way to lift met, the last way first."""
+    parity = next((error for error in errors if isinstance(error, ParityError)), None)
+    refused = next((error for error in reversed(errors) if isinstance(error, LiftError)), None)
+    if parity is None or refused is None:
+        return refused or errors[0]
+    return LiftError(f"{refused}; and called with the frames of one step, {parity}")
 
 
 def _trial(module: nn.Module, example: Example, options: LiftOptions, only_frames: int | None) -> Program:

@@ -83,7 +83,12 @@ class OnnxModule(nn.Module):
             hosts = cast("list[Host | None]", given)
             return self._constants.arrays(node, hosts, lambda: _on_host(node, hosts, self._opset))
         attributes = {each.name: _attribute(each) for each in node.attribute}
-        operator = RECURRENT.get(node.op_type) or OPERATORS[node.op_type]
+        operator = RECURRENT.get(node.op_type) or OPERATORS.get(node.op_type)
+        if operator is None:
+            raise LiftError(
+                f"{node.name or node.op_type} is a {node.op_type} of what is computed from the input, which lifting "
+                "does not read; fix the input that it depends on (--fix NAME=VALUE), or lift its torch module"
+            )
         values = [self._constants.lasting(each) for each in given]
         try:
             result = operator({**attributes, "opset": self._opset, "outputs": len(node.output)}, *values)
@@ -161,9 +166,15 @@ def read_onnx(path: Path) -> ModelProto:
 
 
 def ports(values: Sequence[onnx.ValueInfoProto]) -> list[Port]:
-    """Return the inputs or outputs of a graph."""
+    """Return the inputs or outputs of a graph.
+
+    Raises:
+        LiftError: If one is no tensor.
+    """
     found = []
     for value in values:
+        if not value.type.HasField("tensor_type"):
+            raise LiftError(f"{value.name} is no tensor; export the model with tensors as its inputs and outputs")
         kind = value.type.tensor_type
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
         axes = tuple(each.dim_param or int(each.dim_value) for each in kind.shape.dim)

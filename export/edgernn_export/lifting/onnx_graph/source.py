@@ -10,7 +10,7 @@ from onnx import ModelProto
 from torch import Tensor
 
 from edgernn_export.lifting.onnx_graph.operators import Host
-from edgernn_runtime.errors import ModelFileError, first_line
+from edgernn_runtime.errors import EngineError, ModelFileError, first_line
 
 
 class OnnxSource:
@@ -43,7 +43,14 @@ class OnnxSource:
         return self._path.name
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return the outputs for one tensor per argument."""
+        """Return the outputs for one tensor per argument.
+
+        Raises:
+            EngineError: If the model does not take them.
+        """
         feeds = {name: tensor.numpy() for name, tensor in zip(self._names, tensors, strict=True)}
-        results = self._session.run(None, {**feeds, **self._fixed})
+        try:
+            results = self._session.run(None, {**feeds, **self._fixed})
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime could not run {self.name}: {first_line(error)}") from error
         return [torch.from_numpy(np.array(each)) for each in results]

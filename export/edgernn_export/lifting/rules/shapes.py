@@ -32,7 +32,8 @@ def view(walk: Walk, node: fx.Node) -> Known | None:
         raise refusal(
             node,
             f"takes {factor} elements of time at once, but a step has {value.count}",
-            f"use --frames-per-step {factor * walk.sizes.frames // value.count or factor} or a multiple of it",
+            f"use --frames-per-step {factor * walk.sizes.frames // value.count or factor} or a multiple of it, "
+            "or a form of the module that goes step by step",
         )
     multiple = (place.outer, place.inner)
     result = replace(value, sample=sample, time=place)
