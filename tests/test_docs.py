@@ -38,6 +38,7 @@ def _short(command: list[str]) -> list[str]:
 def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with what the pages take for granted: a run called runs/hello and its models."""
     folder = tmp_path_factory.mktemp("hello")
+    shutil.copytree(ROOT / "examples", folder / "examples")
     for line in (
         "edgernn train text -o runs/hello",
         "edgernn export runs/hello",
