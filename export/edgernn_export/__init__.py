@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from edgernn_export.bundle_exporter import export_bundle as export_bundle
     from edgernn_export.exporter import ExportReport as ExportReport
     from edgernn_export.exporter import export as export
     from edgernn_export.lifting.files import lift_onnx as lift_onnx
@@ -32,6 +33,7 @@ _HOMES: Final = {
     "TorchEngine": "torch_engine",
     "VerifyReport": "verification",
     "export": "exporter",
+    "export_bundle": "bundle_exporter",
     "lift": "lifting.lifter",
     "lift_onnx": "lifting.files",
     "lift_program": "lifting.files",

@@ -3,6 +3,9 @@
 It needs numpy and onnxruntime, and nothing else.
 """
 
+from edgernn_runtime.bundle import Bundle as Bundle
+from edgernn_runtime.bundle import Link as Link
+from edgernn_runtime.bundle import load_bundle as load_bundle
 from edgernn_runtime.codec import ByteCodec as ByteCodec
 from edgernn_runtime.codec import CharacterCodec as CharacterCodec
 from edgernn_runtime.codec import Codec as Codec

@@ -131,24 +131,35 @@ def _described(lines: Sequence[str]) -> dict[str, str]:
         name, separator, description = line.partition("=")
         if not separator:
             raise InputError(f"an example must read NAME=DTYPE[AXES], as in x=float32[B,T,40]; got {line!r}")
+        if name.strip() in described:
+            raise InputError(f"the example describes {name.strip()} twice")
         described[name.strip()] = description.strip()
     return described
 
 
 def _check_ports(example: Example, inputs: Sequence[Port], options: LiftOptions) -> None:
-    declared = {port.name: port for port in inputs}
+    left = {port.name: port for port in inputs}
     for argument in example.arguments:
-        port = declared.pop(argument.name, None)
+        port = left.pop(argument.name, None)
         if port is None:
             names = ", ".join(each.name for each in inputs)
             raise InputError(f"the graph has no input {argument.name}; it has {names}")
-        same = len(port.axes) == len(argument.axes) or not port.axes
+        same = len(port.axes) == len(argument.axes) and all(
+            declared == axis or isinstance(declared, str) or declared == 0
+            for declared, axis in zip(port.axes, argument.axes, strict=True)
+            if isinstance(axis, int)
+        )
+        axes = ", ".join(map(str, port.axes))
         if port.dtype != argument.dtype or not same:
-            axes = ", ".join(map(str, port.axes))
             raise InputError(f"{argument.name} is {port.dtype}[{axes}] in the graph, and not as the example says")
+        if argument.time is not None and isinstance(port.axes[argument.time], int) and port.axes[argument.time]:
+            raise InputError(
+                f"{argument.name} is {port.dtype}[{axes}] in the graph, with a fixed length; export it with a dynamic "
+                "one"
+            )
         _check_batch(argument, port.axes, options)
-    if declared:
-        port = next(iter(declared.values()))
+    if left:
+        port = next(iter(left.values()))
         axes = ",".join(map(str, port.axes))
         raise InputError(f"the example has no {port.name}, which is {port.dtype}[{axes}]; describe it, or fix it")
 

@@ -20,7 +20,16 @@ from edgernn_export.lifting.attributes import (
 from edgernn_export.lifting.capture import Program, capture
 from edgernn_export.lifting.diagnosis import suspect
 from edgernn_export.lifting.example import Example, example_of, given_tensors
-from edgernn_export.lifting.interface import Axes, Carried, Output, generative, give_outputs, spec_of, take_inputs
+from edgernn_export.lifting.interface import (
+    Axes,
+    Carried,
+    Output,
+    generative,
+    give_outputs,
+    output_names,
+    spec_of,
+    take_inputs,
+)
 from edgernn_export.lifting.lifted_step import LiftedStep
 from edgernn_export.lifting.nodes import shape_of
 from edgernn_export.lifting.proof import LENGTHS, Proof
@@ -239,7 +248,11 @@ class _Lifting:
             proof.check(TorchEngine(lifted), tolerance=self.options.tolerance)
         except ParityError as error:
             guilty = self._suspect(written)
-            raise ParityError(f"{error}; suspected: {guilty}" if guilty else str(error)) from error
+            names = output_names(written.program)
+            pairs = (f"{self.example.arguments[each.argument].name} from {names[each.output]}" for each in self.carried)
+            hints = [f"suspected: {guilty}"] if guilty else []
+            hints += [f"states were taken to be {', '.join(pairs)}"] if self.carried else []
+            raise ParityError("; ".join([str(error), *hints])) from error
         return lifted
 
     def _assembled(self, written: "_Written") -> tuple[Spec, fx.GraphModule]:

@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from edgernn_export.lifting.nodes import mapped, overload, sources
-from edgernn_export.lifting.refusal import refusal
+from edgernn_export.lifting.refusal import module_path, refusal
 from edgernn_export.lifting.step_graph import StateEntry, aten
 from edgernn_export.lifting.step_sizes import batch_sizes
 from edgernn_export.lifting.values import NEVER, Kind, Moment, Place, Value
@@ -127,10 +127,23 @@ class Loops:
         if lag < 0 or any(t - self._latest(cast("fx.Node", track[t])) != lag for t in range(begin, len(track))):
             raise refusal(node, "uses frames in a loop that are not a fixed number of steps back", "")
         if lag > 0:
-            return self._carried(track, element, user)
+            if not self._repeatable(track):
+                return self._carried(track, element, user)
+            begin = 0
         made = self._frame_of(node, element) if node in self._frames else self._iterated(track, begin, element)
         self._written[key] = made
         return made
+
+    def _repeatable(self, track: Track) -> bool:
+        """Return whether what older iterations computed can be computed from their operands again.
+
+        That is so where all iterations, the first included, do the same: `linear(h)` of a carried `h`. What is
+        carried is then `h`, and nothing that follows from it.
+        """
+        if track[self._middle] in self._frames:
+            return False
+        forms = [None if each is None else _plain(each) for each in track]
+        return forms[0] is not None and all(form == forms[0] for form in forms)
 
     def _iterated(self, track: Track, begin: int, element: int) -> fx.Node:
         """Copy the operator of one iteration; before `begin`, iterations are special cases."""
@@ -186,7 +199,7 @@ class Loops:
             ):
                 initial = torch.zeros_like(initial)
             initial = initial.expand_as(self._walk.sample(node)).to(self._walk.sample(node).dtype)
-            entry, made = self._walk.carried(self._walk.name(user, "carry"), initial)
+            entry, made = self._walk.carried(f"{module_path(node) or 'loop'}.carry", initial)
             self._open.append((entry, made, successor))
         self._written[(track[: self._middle + 1], 0)] = made
         return made
@@ -229,9 +242,7 @@ class Loops:
             return ("frame", frame.value.node, frame.kept)
         if self._latest(node) == NEVER:
             return ("before",)
-        leaves, tree = pytree.tree_flatten((node.args, node.kwargs))
-        plain = tuple(None if isinstance(leaf, fx.Node) else leaf for leaf in leaves)
-        return (node.target, plain, repr(tree))
+        return _plain(node)
 
     def _traced(self, node: fx.Node) -> Track | None:
         """Return the track that ends in `node`; None if no earlier iteration computes the like."""
@@ -320,6 +331,13 @@ class Loops:
         made = self._walk.step.call(overload(node), *args, **kwargs)
         made.meta["source"] = node
         return made
+
+
+def _plain(node: fx.Node) -> object:
+    """Return an operator and its arguments but for tensors."""
+    leaves, tree = pytree.tree_flatten((node.args, node.kwargs))
+    plain = tuple(None if isinstance(leaf, fx.Node) else leaf for leaf in leaves)
+    return (node.target, plain, repr(tree))
 
 
 def _operand_pairs(left: fx.Node, right: fx.Node) -> Iterator[tuple[fx.Node, fx.Node]]:

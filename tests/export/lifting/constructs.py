@@ -453,7 +453,11 @@ class LoopBoth(nn.Module):
         return torch.cat(out, 1), c
 
 
-@construct("Loops over time", "a layer-normalised LSTM with peepholes and a hard sigmoid")
+@construct(
+    "Loops over time",
+    "a layer-normalised LSTM with peepholes and a hard sigmoid",
+    states=("state.loop.carry", "state.loop.carry.1"),
+)
 class LoopPeephole(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -879,6 +883,16 @@ class MeanPooled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.rnn(x)[0].mean(dim=1))
+
+
+@construct("Many to one", "the mean of what a convolution without padding returns", "x=float32[B,6,T]")
+class MeanOfValid(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(6, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).mean(2)
 
 
 @construct("Many to one", "the maximum over time, running", "x=float32[B,6,T]", frames=2)

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgernn_export import export, lift
-from edgernn_runtime import Model, State, load
+from edgernn_export import export, export_bundle, lift
+from edgernn_runtime import Bundle, Link, Model, load, load_bundle
 from edgernn_runtime.errors import LiftError
 
 Floats = NDArray[np.float32]
@@ -142,15 +142,19 @@ def words() -> list[str]:
     return every[:: len(every) // WORDS][:WORDS]
 
 
-def test_a_word_is_spelled_out_in_phonemes_by_two_streams_as_by_the_package_itself(
+def test_a_word_is_spelled_out_in_phonemes_by_a_bundle_as_by_the_package_itself(
     g2p: Any, words: list[str], tmp_path: Path
 ) -> None:
-    encoder = _exported(LetterEncoder(g2p), "letters=int64[B,T]", tmp_path / "encoder.onnx")
-    decoder = _exported(PhonemeDecoder(g2p), "phoneme=int64[B];h=float32[B,256]", tmp_path / "decoder.onnx")
+    stages = {
+        "letters": lift(LetterEncoder(g2p), "letters=int64[B,T]"),
+        "phonemes": lift(PhonemeDecoder(g2p), "phoneme=int64[B];h=float32[B,256]"),
+    }
+    export_bundle(stages, [Link("letters", "output", "phonemes", "state.h")], tmp_path / "g2p")
+    bundle = load_bundle(tmp_path / "g2p")
 
     assert WORDS == len(words)
     assert {word: g2p.predict(word) for word in words} == {
-        word: [g2p.idx2p[phoneme] for phoneme in _phonemes(encoder, decoder, _letters(g2p, word))] for word in words
+        word: [g2p.idx2p[phoneme] for phoneme in _phonemes(bundle, _letters(g2p, word))] for word in words
     }
 
 
@@ -158,11 +162,12 @@ def _letters(g2p: Any, word: str) -> NDArray[np.int64]:
     return np.array([g2p.g2idx[letter] for letter in [*word, "</s>"]])
 
 
-def _phonemes(encoder: Model, decoder: Model, letters: NDArray[np.int64]) -> list[int]:
+def _phonemes(bundle: Bundle, letters: NDArray[np.int64]) -> list[int]:
     """Return at most 20 phonemes, the likeliest each time, up to the end."""
     begin, end = 2, 3
-    last = encoder.stream().run(letters)[-1]
-    stream = decoder.stream(state=State(decoder.model_id, (last[None],)))
+    encoder = bundle.stream("letters")
+    encoder.run(letters)
+    stream = bundle.stream("phonemes", {"letters": encoder})
     phonemes = [begin]
     while len(phonemes) <= 20:
         phonemes.append(int(stream.step(np.array(phonemes[-1])).argmax()))

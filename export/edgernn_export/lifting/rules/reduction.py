@@ -54,7 +54,10 @@ def reduction(walk: Walk, node: fx.Node) -> Known | None:
     target = _WITH_POSITIONS.get(overload(node), overload(node))
     mean = node.target is aten.mean.dim
     identity = identity_of(_LEAST.get(overload(node), 0.0), sample.dtype)
-    local = walk.step.call(target, value.node, axes, True)
+    source = value.node
+    if value.shift < 0:
+        source = walk.masked(source, value, lambda index: walk.step.call(aten.lt.Scalar, index, 0), identity)
+    local = walk.step.call(target, source, axes, True)
     if mean:
         local = walk.step.call(aten.mul.Tensor, local, value.count)
     entry, before = walk.carried(walk.name(node, "total"), _initial(target, value, axes, identity, mean=mean))
@@ -83,6 +86,8 @@ def _elements(walk: Walk, value: Value) -> fx.Node:
     """Return the number of elements so far, float32, for a division of the reduced tensor."""
     seen = walk.step.call(aten.mul.Tensor, walk.count(), value.count)
     seen = walk.step.call(aten.add.Tensor, seen, value.count + value.shift)
+    if value.shift < 0:
+        seen = walk.step.call(aten.clamp_min.default, seen, 1)
     shape = list(value.sample.shape)
     batch = walk.step.batch_axis(shape)
     return walk.rows_mask(seen, [size if axis == batch else 1 for axis, size in enumerate(shape)])

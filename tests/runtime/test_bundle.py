@@ -1,0 +1,133 @@
+"""A model in several graphs: an encoder whose last output begins the decoder."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgernn_export import export_bundle, lift
+from edgernn_runtime import Bundle, Link, load_bundle
+from edgernn_runtime.errors import InputError, ModelFileError, OutputExistsError, SpecError
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 5, batch_first=True)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y, h = self.rnn(x)
+        return {"last": h[-1], "speaker": y[:, -1, :2].tanh()}
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(3 + 2, 5)
+
+    def forward(self, x: Tensor, h: Tensor, speaker: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.cell(torch.cat([x, speaker], -1), h)
+        return h.tanh(), h
+
+
+LINKS = [Link("encode", "last", "decode", "state.h"), Link("encode", "speaker", "decode", "speaker")]
+EXAMPLE = "x=float32[B,3];h=float32[B,5];speaker=float32[B,2]"
+
+
+@pytest.fixture(scope="module")
+def modules() -> tuple[Encoder, Decoder]:
+    torch.manual_seed(0)
+    return Encoder().eval(), Decoder().eval()
+
+
+@pytest.fixture(scope="module")
+def folder(modules: tuple[Encoder, Decoder], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("bundle") / "model"
+    stages = {"encode": lift(modules[0], "x=float32[B,T,3]"), "decode": lift(modules[1], EXAMPLE)}
+    export_bundle(stages, LINKS, target)
+    return target
+
+
+def test_a_decoder_begins_with_what_the_encoder_computed_last(folder: Path, modules: tuple[Encoder, Decoder]) -> None:
+    bundle = load_bundle(folder)
+    x, y = np.random.default_rng(0).standard_normal((2, 9, 3)).astype(np.float32)
+    encoder = bundle.stream("encode")
+    encoder.run(x)
+    made = bundle.stream("decode", {"encode": encoder}).run(y)
+
+    with torch.no_grad():
+        first = modules[0](torch.from_numpy(x)[None])
+        h, expected = first["last"], []
+        for frame in torch.from_numpy(y):
+            output, h = modules[1](frame[None], h, first["speaker"])
+            expected.append(output[0].numpy())
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+
+
+def test_the_file_names_stages_and_links(folder: Path) -> None:
+    content = json.loads((folder / "bundle.json").read_text())
+    assert content["stages"] == {"encode": "encode.onnx", "decode": "decode.onnx"}
+    assert content["links"][0] == {"source": "encode", "output": "last", "target": "decode", "input": "state.h"}
+
+
+def test_a_stage_needs_the_streams_that_it_begins_with(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    with pytest.raises(InputError, match="decode begins with what encode computed"):
+        bundle.stream("decode")
+    with pytest.raises(InputError, match="no stage other; it has encode, decode"):
+        bundle.stream("other")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda links: links[0].update(source="other"), "a link names other, which is no stage"),
+        (lambda links: links[0].update(output="other"), "encode has no output other; it has last, speaker"),
+        (lambda links: links[0].update(input="x"), "decode has no state or further input x"),
+        (lambda links: links[0].update(output="speaker"), r"encode.speaker is float32\[2\], but decode.state.h is"),
+        (lambda links: links[0].pop("input"), "is no bundle"),
+    ],
+)
+def test_a_link_that_does_not_fit_is_refused(
+    folder: Path, tmp_path: Path, change: Callable[[list[dict[str, Any]]], object], message: str
+) -> None:
+    content = json.loads((folder / "bundle.json").read_text())
+    change(content["links"])
+    for file in folder.glob("*.onnx"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "bundle.json").write_text(json.dumps(content))
+    with pytest.raises(SpecError, match=message):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (None, ModelFileError, "bundle.json could not be read"),
+        ("{", ModelFileError, "is no JSON"),
+        ("[]", SpecError, "is no bundle"),
+        ('{"version": 2, "stages": {}, "links": []}', SpecError, "has version 2; this code reads version 1"),
+        ('{"version": 1, "stages": {"a": "../a.onnx"}, "links": []}', SpecError, "must lie in the bundle's own folder"),
+        ('{"version": 1, "stages": {"a": "a.onnx"}, "links": []}', ModelFileError, "a.onnx"),
+    ],
+)
+def test_a_broken_bundle_is_one_clear_error(
+    tmp_path: Path, text: str | None, error: type[Exception], message: str
+) -> None:
+    if text is not None:
+        (tmp_path / "bundle.json").write_text(text)
+    with pytest.raises(error, match=message):
+        load_bundle(tmp_path)
+
+
+def test_an_existing_bundle_is_kept(folder: Path, modules: tuple[Encoder, Decoder]) -> None:
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(OutputExistsError):
+        export_bundle({"encode": lift(modules[0], "x=float32[B,T,3]")}, [], folder)
+    assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert isinstance(load_bundle(folder), Bundle)
