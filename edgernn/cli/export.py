@@ -11,7 +11,7 @@ from edgernn.cli.values import read_arrays, read_values
 from edgernn_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from edgernn_export import StepModule
+    from edgernn_export import ExportReport, StepModule
     from edgernn_export.lifting.lifter import LiftOptions
 
 
@@ -83,31 +83,7 @@ def export(
         )
         step = lifted(source, example or [], options, weights=weights, fixed=fix or [])
         report = export_step(step, target, overwrite=force)
-    spec = report.spec
-    assert spec.parity is not None  # noqa: S101, an export always measures it
-    if json:
-        print_json(
-            {
-                "path": str(report.path),
-                "bytes": report.bytes,
-                "states": [state.input for state in spec.states],
-                "opset": spec.producer.opset,
-                "lowering": spec.lowering,
-                "parity": {"steps": spec.parity.steps, "max_abs": spec.parity.max_abs},
-                "passes": list(report.passes),
-                "batch": spec.batch,
-                "delay_steps": spec.delay_steps,
-            }
-        )
-        return
-    size = f"{report.bytes:,} bytes, {_many(len(spec.states), 'state tensor')}"
-    print_text(
-        f"{report.path}: {size}, equal to its source within {spec.parity.max_abs:.1e} over {spec.parity.steps} steps"
-    )
-    if spec.delay_steps:
-        print_text(f"outputs lag behind their inputs by {_many(spec.delay_steps, 'step')}")
-    if spec.batch == 1:
-        print_text("the model takes one row only (batch 1)")
+    _print_report(report, json=json)
 
 
 def lifted(
@@ -147,3 +123,31 @@ def _stem(source: str) -> str:
 
 def _many(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _print_report(report: "ExportReport", *, json: bool) -> None:
+    spec = report.spec
+    assert spec.parity is not None  # noqa: S101, an export always measures it
+    if json:
+        print_json(
+            {
+                "path": str(report.path),
+                "bytes": report.bytes,
+                "states": [state.input for state in spec.states],
+                "opset": spec.producer.opset,
+                "lowering": spec.lowering,
+                "parity": {"steps": spec.parity.steps, "max_abs": spec.parity.max_abs},
+                "passes": list(report.passes),
+                "batch": spec.batch,
+                "delay_steps": spec.delay_steps,
+            }
+        )
+        return
+    size = f"{report.bytes:,} bytes, {_many(len(spec.states), 'state tensor')}"
+    print_text(
+        f"{report.path}: {size}, equal to its source within {spec.parity.max_abs:.1e} over {spec.parity.steps} steps"
+    )
+    if spec.delay_steps:
+        print_text(f"outputs lag behind their inputs by {_many(spec.delay_steps, 'step')}")
+    if spec.batch == 1:
+        print_text("the model takes one row only (batch 1)")

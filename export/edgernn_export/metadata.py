@@ -7,7 +7,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from edgernn_export.identity import model_id
-from edgernn_runtime.errors import ModelFileError, OutputError, SpecError
+from edgernn_runtime.errors import ModelFileError, OutputError, SpecError, first_line
 from edgernn_runtime.files import check_target
 from edgernn_runtime.spec import Spec
 from edgernn_runtime.spec_json import MODEL_ID_KEY, SPEC_KEY, spec_from_metadata, spec_to_json
@@ -59,20 +59,29 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Spec, str]:
         ModelFileError: If the file is missing or no ONNX model.
         SpecError: If it has no valid Spec, or was changed after the export.
     """
-    if path.is_dir():
-        raise ModelFileError(f"{path} is a folder, not a model file")
-    try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except OSError as error:
-        raise ModelFileError(f"{path} could not be read: {error.strerror or error}") from error
-    except (DecodeError, ValueError) as error:
-        raise ModelFileError(f"{path} is no ONNX model: {error}") from error
+    model = read_proto(path)
     try:
         return model, *read_spec(model)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
     except (TypeError, ValueError, LookupError, onnx.checker.ValidationError) as error:
         raise ModelFileError(f"{path} is damaged: its weights cannot be read: {error}") from error
+
+
+def read_proto(path: Path) -> onnx.ModelProto:
+    """Return the ONNX model in a file, with or without a Spec; external data is not loaded.
+
+    Raises:
+        ModelFileError: If the file is missing or no ONNX model.
+    """
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder, not a model file")
+    try:
+        return onnx.load_model_from_string(path.read_bytes())
+    except OSError as error:
+        raise ModelFileError(f"{path} could not be read: {error.strerror or error}") from error
+    except (DecodeError, ValueError) as error:
+        raise ModelFileError(f"{path} is no ONNX model: {first_line(error)}") from error
 
 
 def check_model_target(path: Path, *, overwrite: bool) -> None:

@@ -189,8 +189,7 @@ class _Lifting:
 
     def called(self, batched: bool) -> LiftedStep:  # noqa: FBT001
         """Lift a module that takes and returns its whole state, by calling it with the frames of one step."""
-        used = self.trial.sizes()
-        batch = next(prime for prime in _BATCH_PRIMES if _free(prime, used)) if batched else None
+        batch = _prime(_BATCH_PRIMES, self.trial.sizes()) if batched else None
         sizes = Sizes(batch, 1, self.options.frames_per_step)
         program = capture(self.module, _call(self.example, batch or 1, sizes.frames))
         return self._finished(self._written(program, sizes, ends=False))
@@ -201,12 +200,12 @@ class _Lifting:
         pairs = zip(self.example.arguments, self.trial.arguments, strict=True)
         least = max(shape_of(node)[each.time] for each, node in pairs if each.time is not None)
         if self.only_frames is None:
-            steps = next(prime for prime in _PRIMES if _free(prime, used) and prime * frames >= least)
+            steps = _prime(_PRIMES, used, -(-least // frames))
         elif self.only_frames % frames:
             raise LiftError(f"the program takes {self.only_frames} frames, which is no multiple of {frames}")
         else:
             steps = self.only_frames // frames
-        batch = next(prime for prime in _BATCH_PRIMES if _free(prime, used) and prime != steps) if batched else None
+        batch = _prime(_BATCH_PRIMES, used | {steps}) if batched else None
         return Sizes(batch, steps, frames)
 
     def _written(self, program: Program, sizes: Sizes, *, ends: bool) -> "_Written":
@@ -365,8 +364,12 @@ def _bounds(program: Program, example: Example) -> dict[str, int]:
     return found
 
 
-def _free(prime: int, used: set[int]) -> bool:
-    return all(size % prime for size in used)
+def _prime(primes: Sequence[int], used: set[int], least: int = 0) -> int:
+    """Return the first prime that divides none of the sizes in use, and is `least` at least."""
+    found = next((each for each in primes if each >= least and all(size % each for size in used)), None)
+    if found is None:
+        raise LiftError("the module has so many sizes that batch and time cannot be told from them")
+    return found
 
 
 def _zeros(spec: Spec) -> list[Tensor]:

@@ -7,7 +7,9 @@ import pickle
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -316,3 +318,35 @@ def test_a_mismatch_names_the_step_the_output_and_the_suspected_operator(monkeyp
     monkeypatch.setattr("edgernn_export.lifting.lifter.RULES", {**rules.RULES, aten.relu.default: wrong})
     with pytest.raises(ParityError, match=r"first in mask at step 0 of 1.*suspected: relu in .*test_sources\.py"):
         lift(Relu(), "x=float32[B,T,4]")
+
+
+class _Memory(NamedTuple):
+    h: Tensor
+    c: Tensor
+
+
+@dataclass
+class _Registered:
+    memory: _Memory
+    level: Tensor
+
+
+torch.utils._pytree.register_dataclass(_Registered)
+
+
+def test_states_may_lie_in_named_tuples_and_registered_dataclasses() -> None:
+    class Nested(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.low = nn.LSTM(8, 6, batch_first=True)
+            self.high = nn.GRU(6, 4, batch_first=True)
+
+        def forward(self, x: Tensor, state: _Registered) -> tuple[Tensor, _Registered]:
+            y, (h, c) = self.low(x, (state.memory.h, state.memory.c))
+            y, level = self.high(y, state.level)
+            return y, _Registered(_Memory(h, c), level)
+
+    one: Any = "float32[1,B,6]"
+    given = {"x": "float32[B,T,8]", "state": _Registered(_Memory(one, one), cast("Any", "float32[1,B,4]"))}
+    names = [state.input for state in lift(Nested(), given).spec.states]
+    assert names == ["state.state.memory.h", "state.state.memory.c", "state.state.level"]

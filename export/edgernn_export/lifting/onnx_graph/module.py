@@ -8,15 +8,16 @@ from typing import Any, Final, cast
 import numpy as np
 import onnx
 import torch
-from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 
-from edgernn_export.lifting.onnx_graph.operators import OPERATORS, Given, Host
+from edgernn_export.lifting.onnx_graph.operators import OPERATORS
 from edgernn_export.lifting.onnx_graph.recurrent import RECURRENT
+from edgernn_export.lifting.onnx_graph.values import Given, Host
+from edgernn_export.metadata import read_proto
 from edgernn_runtime.errors import InputError, LiftError, ModelFileError, first_line
 
 _LOOPS: Final = ("Loop", "Scan")
@@ -148,12 +149,7 @@ def read_onnx(path: Path) -> ModelProto:
     Raises:
         ModelFileError: If the file is missing, no ONNX, no valid one, or its data lies outside its folder.
     """
-    try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except OSError as error:
-        raise ModelFileError(f"{path} could not be read: {error.strerror or error}") from error
-    except (DecodeError, ValueError) as error:
-        raise ModelFileError(f"{path} is no ONNX model: {first_line(error)}") from error
+    model = read_proto(path)
     for tensor in model.graph.initializer:
         if uses_external_data(tensor):
             _check_location(path, ExternalDataInfo(tensor).location)

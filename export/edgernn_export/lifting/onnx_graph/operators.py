@@ -5,37 +5,17 @@ are sizes, axes or scalars come as numpy arrays; tensors may be either and are c
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from onnx import helper
 from torch import Tensor
 from torch.nn import functional
 
+from edgernn_export.lifting.onnx_graph.values import Attributes, Given, Operator, numbers, one_tensor, tensor, text
+from edgernn_export.lifting.onnx_graph.windows import average_pool, conv, conv_transpose, max_pool
 from edgernn_runtime.errors import LiftError
-
-Host = NDArray[np.generic]
-Given = Tensor | Host | None
-Attributes = Mapping[str, Any]
-Result = Tensor | tuple[Tensor | None, ...]
-Operator = Callable[..., Result]
-
-
-def tensor(value: Given) -> Tensor:
-    """Return a value as a tensor."""
-    if isinstance(value, Tensor):
-        return value
-    assert value is not None  # noqa: S101, the checker saw to it that it is there
-    return torch.tensor(np.asarray(value))
-
-
-def numbers(value: Given, what: str) -> list[int]:
-    """Return sizes or axes, which must be known without running the model."""
-    if isinstance(value, Tensor):
-        raise LiftError(f"{what} is computed from the input; fix the input that it depends on (--fix NAME=VALUE)")
-    return [int(each) for each in np.asarray(value).reshape(-1)]
 
 
 def _unary(function: Callable[[Tensor], Tensor]) -> Operator:
@@ -175,7 +155,7 @@ def _pad(attributes: Attributes, x: Given, pads: Given = None, fill: Given = Non
     sides = dict.fromkeys(range(value.dim()), (0, 0))
     sides.update({axis: (sizes[i], sizes[i + len(along)]) for i, axis in enumerate(along)})
     flat = [size for axis in reversed(range(value.dim())) for size in sides[axis]]
-    named = _text(attributes.get("mode", "constant"))
+    named = text(attributes.get("mode", "constant"))
     mode = {"edge": "replicate", "wrap": "circular"}.get(named, named)
     if mode == "constant":
         return functional.pad(value, flat, value=0.0 if fill is None else tensor(fill).item())
@@ -234,103 +214,6 @@ def _gemm(attributes: Attributes, x: Given, y: Given, z: Given = None) -> Tensor
     return product if z is None else product + tensor(z) * beta
 
 
-def _conv(attributes: Attributes, x: Given, w: Given, b: Given = None) -> Tensor:
-    value, weight = tensor(x), tensor(w)
-    spatial = weight.dim() - 2
-    value, pads = _window_pads(attributes, value, list(weight.shape[2:]), 0.0)
-    function = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}[spatial]
-    bias = None if b is None else tensor(b)
-    return _tensor_of(
-        function(
-            value,
-            weight,
-            bias,
-            attributes.get("strides", [1] * spatial),
-            pads,
-            attributes.get("dilations", [1] * spatial),
-            attributes.get("group", 1),
-        ),
-    )
-
-
-def _conv_transpose(attributes: Attributes, x: Given, w: Given, b: Given = None) -> Tensor:
-    value, weight = tensor(x), tensor(w)
-    spatial = weight.dim() - 2
-    pads = list(attributes.get("pads", [0] * (2 * spatial)))
-    if _text(attributes.get("auto_pad", "NOTSET")) != "NOTSET" or "output_shape" in attributes:
-        raise LiftError("ConvTranspose is read with explicit pads only")
-    function = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d}[spatial]
-    out = _tensor_of(
-        function(
-            value,
-            weight,
-            None if b is None else tensor(b),
-            attributes.get("strides", [1] * spatial),
-            [0] * spatial,
-            attributes.get("output_padding", [0] * spatial),
-            attributes.get("group", 1),
-            attributes.get("dilations", [1] * spatial),
-        ),
-    )
-    for i in range(spatial):
-        length = out.shape[2 + i] - pads[i] - pads[spatial + i]
-        out = out.narrow(2 + i, pads[i], length) if length != out.shape[2 + i] else out
-    return out
-
-
-def _window_pads(attributes: Attributes, value: Tensor, kernel: list[int], fill: float) -> tuple[Tensor, list[int]]:
-    """Return the padding on both sides of each spatial axis; where the sides differ, it is applied first."""
-    spatial = len(kernel)
-    mode = _text(attributes.get("auto_pad", "NOTSET"))
-    if mode in ("SAME_UPPER", "SAME_LOWER"):
-        strides, dilations = (attributes.get(each, [1] * spatial) for each in ("strides", "dilations"))
-        pads = [0] * (2 * spatial)
-        for i, size in enumerate(value.shape[2:]):
-            total = max(0, (-(-size // strides[i]) - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 - size)
-            small, large = total // 2, total - total // 2
-            pads[i], pads[spatial + i] = (small, large) if mode == "SAME_UPPER" else (large, small)
-    else:
-        pads = list(attributes.get("pads", [0] * (2 * spatial)))
-    begins, ends = pads[:spatial], pads[spatial:]
-    if begins == ends:
-        return value, begins
-    flat = [size for i in reversed(range(spatial)) for size in (begins[i], ends[i])]
-    return functional.pad(value, flat, value=fill), [0] * spatial
-
-
-def _max_pool(attributes: Attributes, x: Given) -> Tensor:
-    value, kernel = tensor(x), list(attributes["kernel_shape"])
-    value, pads = _window_pads(attributes, value, kernel, float(torch.finfo(value.dtype).min))
-    function = {1: functional.max_pool1d, 2: functional.max_pool2d}[len(kernel)]
-    ones = [1] * len(kernel)
-    return _tensor_of(
-        function(
-            value,
-            kernel,
-            attributes.get("strides", ones),
-            pads,
-            attributes.get("dilations", ones),
-            ceil_mode=bool(attributes.get("ceil_mode", 0)),
-        ),
-    )
-
-
-def _average_pool(attributes: Attributes, x: Given) -> Tensor:
-    value, kernel = tensor(x), list(attributes["kernel_shape"])
-    value, pads = _window_pads(attributes, value, kernel, 0.0)
-    function = {1: functional.avg_pool1d, 2: functional.avg_pool2d}[len(kernel)]
-    return _tensor_of(
-        function(
-            value,
-            kernel,
-            attributes.get("strides", [1] * len(kernel)),
-            pads,
-            ceil_mode=bool(attributes.get("ceil_mode", 0)),
-            count_include_pad=bool(attributes.get("count_include_pad", 0)),
-        ),
-    )
-
-
 def _batch_norm(attributes: Attributes, x: Given, *statistics: Given) -> Tensor:
     scale, bias, mean, var = (tensor(each) for each in statistics[:4])
     parts = (mean, var, scale, bias)
@@ -359,7 +242,7 @@ def _prelu(_: Attributes, x: Given, slope: Given) -> Tensor:
 
 
 def _einsum(attributes: Attributes, *values: Given) -> Tensor:
-    return _tensor_of(torch.einsum(_text(attributes["equation"]), *[tensor(value) for value in values]))
+    return one_tensor(torch.einsum(text(attributes["equation"]), *[tensor(value) for value in values]))
 
 
 def _constant_of_shape(attributes: Attributes, shape: Given) -> Tensor:
@@ -367,15 +250,6 @@ def _constant_of_shape(attributes: Attributes, shape: Given) -> Tensor:
     fill = torch.zeros(1) if value is None else torch.tensor(np.array(value))
     sizes = numbers(shape, "the shape of a ConstantOfShape")
     return torch.full(sizes, fill.reshape(-1)[0].item(), dtype=fill.dtype)
-
-
-def _tensor_of(value: Any) -> Tensor:  # noqa: ANN401, torch types its functional layers loosely
-    assert isinstance(value, Tensor)  # noqa: S101
-    return value
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _square_sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:  # noqa: FBT001, as all reductions
@@ -391,15 +265,15 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     "Add": _binary(torch.add),
     "And": _binary(torch.logical_and),
     "ArgMax": _argmax,
-    "AveragePool": _average_pool,
+    "AveragePool": average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "Ceil": _unary(torch.ceil),
     "Clip": _clip,
     "Concat": _concat,
     "ConstantOfShape": _constant_of_shape,
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
     "Cos": _unary(torch.cos),
     "CumSum": _cumsum,
     "Div": _binary(_divide),
@@ -413,7 +287,7 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     "Flatten": _flatten,
     "Floor": _unary(torch.floor),
     "Gather": _gather,
-    "Gelu": lambda a, x: functional.gelu(tensor(x), approximate=_text(a.get("approximate", "none"))),
+    "Gelu": lambda a, x: functional.gelu(tensor(x), approximate=text(a.get("approximate", "none"))),
     "Gemm": _gemm,
     "Greater": _binary(torch.gt),
     "GreaterOrEqual": _binary(torch.ge),
@@ -429,7 +303,7 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     "LogSoftmax": _softmax(torch.log_softmax),
     "MatMul": _matmul,
     "Max": _many(torch.maximum),
-    "MaxPool": _max_pool,
+    "MaxPool": max_pool,
     "Min": _many(torch.minimum),
     "Mul": _binary(torch.mul),
     "Neg": _unary(torch.neg),

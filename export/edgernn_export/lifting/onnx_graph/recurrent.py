@@ -6,7 +6,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from edgernn_export.lifting.onnx_graph.operators import Attributes, Given, Operator, numbers, tensor
+from edgernn_export.lifting.onnx_graph.values import Attributes, Given, Operator, numbers, tensor
 from edgernn_runtime.errors import LiftError
 
 _LSTM_ORDER: Final = (0, 2, 3, 1)  # ONNX i, o, f, c; torch i, f, c, o

@@ -9,7 +9,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from edgernn_export.lifting.onnx_graph.operators import Host
+from edgernn_export.lifting.onnx_graph.values import Host
 from edgernn_runtime.errors import EngineError, ModelFileError, first_line
 
 
