@@ -109,8 +109,6 @@ def lifted(
         if suffix == ".pt2":
             return lift_program(source, example, options)
         return lift_onnx(source, example, options, fixed=read_values(fixed))
-    if ":" not in source:
-        raise InputError(f"{source} is no run folder, no .pt2 or .onnx file, and no MODULE:FACTORY")
     from edgernn.factory import make_module
     from edgernn_export import lift
 

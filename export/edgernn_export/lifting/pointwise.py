@@ -4,66 +4,68 @@ NaN is put into time step j of what an operator takes; it must come out in time 
 and nowhere else. That shows where time lies in the result as well.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
+from edgernn_export.lifting.capture import Sample
+from edgernn_export.lifting.nodes import mapped, overload, tagged
 from edgernn_export.lifting.refusal import refusal
 from edgernn_export.lifting.values import Place, Value
-
-if TYPE_CHECKING:
-    from edgernn_export.lifting.walk import Walk
 
 _TRIES: Final = 4
 
 
-def time_of(walk: "Walk", node: fx.Node) -> list[Place | None]:
+def time_of(node: fx.Node, streams: Mapping[fx.Node, Value], samples: Mapping[fx.Node, Sample]) -> list[Place | None]:
     """Return where time lies in each output of an operator on streams.
+
+    Args:
+        node: The operator.
+        streams: Its operands that have time as an axis.
+        samples: What the original computes at each node.
 
     Raises:
         LiftError: If an output at one time step depends on another.
     """
-    streams = [
-        value
-        for each in pytree.tree_leaves((node.args, node.kwargs))
-        if isinstance(each, fx.Node) and (value := walk.stream(each)) is not None
-    ]
-    length = streams[0].length
-    if any(each.length != length for each in streams):
-        lengths = " and ".join(sorted({str(each.length) for each in streams}))
-        raise refusal(node, f"joins tensors of lengths {lengths}")
-    samples = walk.samples[node]
-    outputs = samples if isinstance(samples, tuple) else (samples,)
-    if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.pointwise in node.target.tags:
-        return [_broadcast(streams, outputs[0])]
+    lengths = {value.length for value in streams.values()}
+    if len(lengths) > 1:
+        raise refusal(node, f"joins tensors of lengths {' and '.join(map(str, sorted(lengths)))}")
+    (length,) = lengths
+    sample = samples[node]
+    outputs = sample if isinstance(sample, tuple) else (sample,)
+    if tagged(node, torch.Tag.pointwise):
+        return [_broadcast(node, streams.values(), outputs[0])]
     steps = (length // 2, length - 1)
-    changed = [_changed(walk, node, outputs, step) for step in steps]
+    changed = [_changed(node, streams, samples, step) for step in steps]
     return [_place(node, [each[i] for each in changed], steps, length, output) for i, output in enumerate(outputs)]
 
 
-def _broadcast(streams: Sequence[Value], output: Tensor) -> Place:
+def _broadcast(node: fx.Node, streams: Iterable[Value], output: Tensor) -> Place:
     """Return where time lies in the result of an elementwise operator."""
-    value = streams[0]
-    offset = output.dim() - value.sample.dim()
-    return Place(value.where.axis + offset, value.where.outer, value.where.inner)
+    places = {
+        Place(value.where.axis + output.dim() - value.sample.dim(), value.where.outer, value.where.inner)
+        for value in streams
+    }
+    if len(places) > 1:
+        raise refusal(node, "sets each time step against every other, as attention over all time does")
+    return places.pop()
 
 
-def _changed(walk: "Walk", node: fx.Node, outputs: Sequence[Tensor], step: int) -> list[Tensor]:
+def _changed(
+    node: fx.Node, streams: Mapping[fx.Node, Value], samples: Mapping[fx.Node, Sample], step: int
+) -> list[Tensor]:
     """Return for each output which of its elements depend on time step `step` of the inputs."""
+    sample = samples[node]
+    outputs = sample if isinstance(sample, tuple) else (sample,)
     changed = [torch.zeros(output.shape, dtype=torch.bool) for output in outputs]
     for attempt in range(_TRIES):
-
-        def disturbed(source: fx.Node, attempt: int = attempt) -> object:
-            value = walk.stream(source)
-            return walk.samples[source] if value is None else _disturbed(value, step, attempt)
-
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), disturbed)  # type: ignore[arg-type]
+        disturbed = {source: _disturbed(value, step, attempt) for source, value in streams.items()}
+        args, kwargs = mapped(node, {**samples, **disturbed}.__getitem__)
         with torch.no_grad():
-            results = node.target(*args, **kwargs)  # type: ignore[operator]
-        leaves = results if isinstance(results, (tuple, list)) else (results,)
+            results = overload(node)(*args, **kwargs)
+        leaves = results if isinstance(results, tuple | list) else (results,)
         for i, (before, after) in enumerate(zip(outputs, leaves, strict=True)):
             changed[i] |= (before != after) & ~(before.isnan() & after.isnan())
     return changed

@@ -171,7 +171,8 @@ class Walk(Writer):
         if len(counts) > 1:
             raise refusal(node, f"joins tensors of {' and '.join(map(str, sorted(counts)))} elements a step")
         shift = min(each.shift for each in streams)
-        places = time_of(self, node)
+        operands = {each: value for each in sources(node) if (value := self.stream(each)) is not None}
+        places = time_of(node, operands, self.samples)
 
         def step_node(source: fx.Node) -> fx.Node:
             known = self._known[source]

@@ -811,6 +811,12 @@ class Attention(nn.Module):
         return self.attention(x, x, x, need_weights=False)[0]
 
 
+@construct("Along time", "each frame against every other", refused="sets each time step against every other")
+class Pairwise(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.unsqueeze(2) - x.unsqueeze(1)).abs().sum(2)
+
+
 @construct("Along time", "layer normalisation over features")
 class FeatureNorm(nn.Module):
     def __init__(self) -> None:

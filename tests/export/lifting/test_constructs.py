@@ -35,7 +35,7 @@ def test_a_lifted_construct_computes_in_onnxruntime_what_the_original_computes(
     construct: Construct, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    step = lift(construct.make(), construct.example, frames_per_step=construct.frames, allow_delay=construct.delay > 0)
+    step = lift(construct.make(), construct.example, _options(construct))
     report = export(step, tmp_path / "model.onnx", tolerance=1e-5)
 
     spec = load(report.path).spec
