@@ -10,7 +10,7 @@ from edgernn_runtime.codec import ByteCodec, CharacterCodec, Codec, codec_from_j
 from edgernn_runtime.errors import SpecError
 from edgernn_runtime.spec import Axis, Spec
 
-SPEC_VERSION: Final = 1
+SPEC_VERSION: Final = 2
 SPEC_KEY: Final = "edgernn.spec"
 MODEL_ID_KEY: Final = "edgernn.model_id"
 
@@ -44,8 +44,13 @@ def spec_from_json(text: str) -> Spec:
         raise SpecError(f"{SPEC_KEY}.version must be a positive integer, got {version!r}")
     if version > SPEC_VERSION:
         raise SpecError(
-            f"{SPEC_KEY}.version is {version}, this edgernn reads up to {SPEC_VERSION}; "
+            f"{SPEC_KEY}.version is {version}, this edgernn reads {SPEC_VERSION}; "
             "upgrade edgernn, or export the model with this version"
+        )
+    if version < SPEC_VERSION:
+        raise SpecError(
+            f"{SPEC_KEY}.version is {version}, of an earlier edgernn; this one reads {SPEC_VERSION}: "
+            "export the model again"
         )
     return cast("Spec", _decode(Spec, source, SPEC_KEY))
 

@@ -160,7 +160,7 @@ def test_missing_metadata_is_named(tiny_path: Callable[..., Path], tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda spec: spec.update(version=2), r"edgernn\.spec\.version is 2, this edgernn reads up to 1"),
+        (lambda spec: spec.update(version=3), r"edgernn\.spec\.version is 3, this edgernn reads 2"),
         (lambda spec: spec.update(tempo=3), r"edgernn\.spec\.tempo is a field that this version does not know"),
         (lambda spec: spec.pop("lowering"), r"edgernn\.spec\.lowering is missing"),
         (lambda spec: spec["states"][1].pop("dtype"), r"edgernn\.spec\.states\.1\.dtype is missing"),

@@ -173,8 +173,13 @@ def test_a_value_of_another_type_is_a_spec_error_that_names_its_field(
 
 
 def test_a_newer_version_is_refused_with_what_to_do() -> None:
-    with pytest.raises(SpecError, match=rf"version is 99, this edgernn reads up to {SPEC_VERSION}; upgrade edgernn"):
+    with pytest.raises(SpecError, match=rf"version is 99, this edgernn reads {SPEC_VERSION}; upgrade edgernn"):
         spec_from_json(edited(lambda source: source.update(version=99, colour="red")))
+
+
+def test_an_older_version_is_refused_with_what_to_do() -> None:
+    with pytest.raises(SpecError, match=r"version is 1, of an earlier edgernn.*export the model again"):
+        spec_from_json(edited(lambda source: source.update(version=1)))
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", 1.0, True, None])
