@@ -17,11 +17,8 @@ def lower_cells(graph: fx.Graph) -> None:
         lowering = _LOWERINGS.get(node.target)
         if lowering is None:
             continue
-        before = set(graph.nodes)
         with graph.inserting_before(node):
             results = lowering(graph.call_function, *cast("tuple[fx.Node, ...]", node.args))
-        for made in set(graph.nodes) - before:
-            made.meta["source"] = node.meta.get("source")
         if isinstance(results, fx.Node):
             node.replace_all_uses_with(results)
         else:

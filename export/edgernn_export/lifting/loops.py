@@ -328,9 +328,7 @@ class Loops:
         args, kwargs = mapped(node, operand)
         if isinstance(sample, Tensor):
             args = batch_sizes(self._walk.step, node, args, sample)
-        made = self._walk.step.call(overload(node), *args, **kwargs)
-        made.meta["source"] = node
-        return made
+        return self._walk.step.call(overload(node), *args, **kwargs)
 
 
 def _plain(node: fx.Node) -> object:

@@ -51,7 +51,6 @@ class _Shapes(fx.Interpreter):
 
 
 def _replace(node: fx.Node, made: fx.Node) -> None:
-    made.meta.setdefault("source", node.meta.get("source"))
     node.replace_all_uses_with(made)
     node.graph.erase_node(node)
 

@@ -106,7 +106,8 @@ class Walk(Writer):
         if node.target is GETITEM:
             source = self._known[cast("fx.Node", node.args[0])]
             assert isinstance(source, tuple)  # noqa: S101
-            return source[cast("int", node.args[1])]
+            found = source[cast("int", node.args[1])]
+            return self._placed(node, found) if isinstance(found, Value) else found
         if draws(node):
             raise refusal(node, "draws random numbers", "take them as an argument of the module")
         known = [self._known[each] for each in sources(node)]
@@ -185,7 +186,15 @@ class Walk(Writer):
         if isinstance(copied, tuple):
             pairs = zip(cast("tuple[Value, ...]", copied), places, strict=True)
             return tuple(replace(each, time=at, count=streams[0].count, shift=shift) for each, at in pairs)
-        return replace(cast("Value", copied), time=places[0], count=streams[0].count, shift=shift)
+        made = replace(cast("Value", copied), time=places[0], count=streams[0].count, shift=shift)
+        return self._placed(node, made)
+
+    @staticmethod
+    def _placed(node: fx.Node, value: Value) -> Value:
+        """Return a value, if it is known where time lies in it."""
+        if value.kind is Kind.STREAM and value.time is None:
+            raise refusal(node, "has a result in which time cannot be found")
+        return value
 
     def _timed(self, node: fx.Node, clock: Clock, place: Place, count: int, shift: int) -> fx.Node:
         """Return a clock's part of this step, so that it broadcasts with what an operator returns."""
@@ -205,7 +214,6 @@ class Walk(Writer):
     def _copied(self, node: fx.Node, step_node: Callable[[fx.Node], fx.Node], kind: Kind) -> Known:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), step_node)
         made = self.step.call(overload(node), *args, **kwargs)
-        made.meta["source"] = node
         samples = self.samples[node]
         if isinstance(samples, tuple):
             return tuple(Value(self.step.call(GETITEM, made, i), sample, kind) for i, sample in enumerate(samples))
@@ -213,7 +221,6 @@ class Walk(Writer):
 
     def derived(self, node: fx.Node, made: fx.Node, time: Place, count: int, shift: int) -> Value:
         """Return the stream that `made` computes for a node of the original."""
-        made.meta["source"] = node
         return Value(made, self.sample(node), Kind.STREAM, time, count, shift)
 
 

@@ -6,7 +6,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor, fx
 
-from edgernn_export.lifting.nodes import arguments, axis_of, overload
+from edgernn_export.lifting.nodes import arguments, axis_of, overload, used_outputs
 from edgernn_export.lifting.refusal import refusal
 from edgernn_export.lifting.step_graph import aten
 from edgernn_export.lifting.values import Kind, Known, Value
@@ -37,7 +37,7 @@ def cumulative(walk: Walk, node: fx.Node) -> Known | None:
     axis = value.where.axis
     samples = walk.samples[node]
     several = isinstance(samples, tuple)
-    if several and any(user.args[1] != 0 for user in node.users):
+    if several and any(used_outputs(node)):
         raise refusal(node, "returns positions in the sequence, which grow for ever", "use its values alone")
     sample = cast("Tensor", samples[0] if several else samples)
     identity = identity_of(_IDENTITY[overload(node)], sample.dtype)
@@ -60,7 +60,6 @@ def cumulative(walk: Walk, node: fx.Node) -> Known | None:
     walk.carry(entry, before)
     total = walk.step.call(aten.cat.default, totals, axis) if len(totals) > 1 else before
     made = Value(total, sample, Kind.STREAM, value.where, value.count, value.shift)
-    total.meta["source"] = node
     return (made, made) if several else made
 
 

@@ -8,7 +8,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor, fx
 
-from edgernn_export.lifting.nodes import arguments, overload
+from edgernn_export.lifting.nodes import arguments, overload, used_outputs
 from edgernn_export.lifting.refusal import refusal
 from edgernn_export.lifting.step_graph import StateEntry, aten
 from edgernn_export.lifting.values import Kind, Known, Place, Value
@@ -63,14 +63,13 @@ def recurrent(walk: Walk, node: fx.Node) -> Known | None:
         carried.now = carried.held_before_start(i, before)
         elements.append(x)
     output = walk.step.call(aten.stack.default, elements, axis)
-    output.meta["source"] = node
     last = carried.finish()
     samples = cast("tuple[Tensor, ...]", walk.samples[node])
     if value.kind is Kind.STREAM:
         first = Value(output, samples[0], Kind.STREAM, Place(axis), count, value.shift)
         surplus = value.length - value.count * walk.sizes.steps
         kind = Kind.RUNNING
-        if surplus != value.shift and any(user.args[1] != 0 for user in node.users):
+        if surplus != value.shift and any(used_outputs(node)):
             raise refusal(node, "gives its last state after looking ahead", "return its outputs instead")
     else:
         first, kind = Value(output, samples[0], Kind.STATIC), Kind.STATIC

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
 
-from edgernn_export.lifting.nodes import arguments, integers, overload
+from edgernn_export.lifting.nodes import arguments, integers, overload, used_outputs
 from edgernn_export.lifting.refusal import refusal
 from edgernn_export.lifting.rules.cumulative import identity_of
 from edgernn_export.lifting.step_graph import aten
@@ -48,7 +48,7 @@ def reduction(walk: Walk, node: fx.Node) -> Known | None:
         raise refusal(node, "reduces what looks ahead", "reduce over the part that is causal")
     samples = walk.samples[node]
     several = isinstance(samples, tuple)
-    if several and any(user.args[1] != 0 for user in node.users):
+    if several and any(used_outputs(node)):
         raise refusal(node, "returns a position in the sequence", "use its value alone")
     sample = cast("Tensor", samples[0] if several else samples)
     target = _WITH_POSITIONS.get(overload(node), overload(node))
@@ -67,7 +67,6 @@ def reduction(walk: Walk, node: fx.Node) -> Known | None:
         total = walk.step.call(aten.div.Tensor, total, _elements(walk, value))
     if not args["keepdim"]:
         total = walk.step.call(aten.squeeze.dims, total, axes)
-    total.meta["source"] = node
     made = Value(total, sample, Kind.RUNNING)
     return (made, made) if several else made
 

@@ -25,7 +25,6 @@ def view(walk: Walk, node: fx.Node) -> Known | None:
         return walk.constant(node)
     if value.kind is not Kind.STREAM:
         made = walk.step.call(aten.reshape.default, value.node, [walk.step.rows(size) for size in sample.shape])
-        made.meta["source"] = node
         return Value(made, sample, value.kind)
     place, factor = _moved(node, value, sample.shape, walk.sizes.batch)
     if value.count % factor or value.shift % factor:
@@ -98,7 +97,6 @@ def expand(walk: Walk, node: fx.Node) -> Known | None:
         sizes[axis] = count
         return walk.derived(node, walk.step.call(aten.expand.default, value.node, sizes), Place(axis), count, 0)
     made = walk.step.call(aten.expand.default, value.node, sizes)
-    made.meta["source"] = node
     return Value(made, sample, value.kind)
 
 
