@@ -9,7 +9,7 @@ that people write, and the fastest counts. A step takes a token and gives its lo
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,8 +19,8 @@ import torch
 
 from edgernn.eager import eager_steppers
 from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
-from edgernn_export import export, quantize
-from edgernn_export.perplexity import perplexity
+from edgernn_export import Recording, export, quantize
+from edgernn_export.likelihood import perplexity
 from edgernn_export.quantization.quantizer import FORMATS
 from edgernn_runtime import load
 from edgernn_runtime.profiling import Latency, interleave, stepper
@@ -76,15 +76,15 @@ def _measure(cell: str, hidden: int, steps: int) -> dict[str, object]:
 
 def _models(model: RecurrentLM, folder: Path) -> dict[str, Path]:
     source = export(RecurrentLMStep(model, start=0), folder / "model.onnx").path
-    tokens: Sequence[int] = list(np.random.default_rng(0).integers(0, VOCABULARY, 50))
+    recording = Recording.of_tokens("token", np.random.default_rng(0).integers(0, VOCABULARY, 50))
     paths = {"float32": source}
     for precision in FORMATS:
         paths[precision] = quantize(
             source,
             folder / f"model.{precision}.onnx",
             precision=precision,
-            sequence=tokens,
-            metric=partial(perplexity, tokens=tokens),
+            recording=recording,
+            metric=partial(perplexity, recording=recording),
             metric_name="perplexity",
         ).path
     return paths

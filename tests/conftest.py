@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
-from edgernn_export import export, quantize
-from edgernn_export.perplexity import perplexity
+from edgernn_export import Recording, export, quantize
+from edgernn_export.likelihood import perplexity
 from edgernn_runtime import ByteCodec, CharacterCodec, Model, load
 from edgernn_runtime.spec import BATCH, Spec, StateSpec, TensorSpec
 
@@ -126,13 +126,13 @@ def tiny_path(
     def make(cell: str, precision: str) -> Path:
         if precision == "float32":
             return export(tiny_step(cell), models_dir / f"{cell}.onnx").path
-        sequence = tiny_tokens[:100]
+        recording = Recording.of_tokens("token", tiny_tokens[:100])
         return quantize(
             make(cell, "float32"),
             models_dir / f"{cell}.{precision}.onnx",
             precision="int8" if precision == "int8" else "int4",
-            sequence=list(sequence),
-            metric=partial(perplexity, tokens=sequence),
+            recording=recording,
+            metric=partial(perplexity, recording=recording),
             metric_name="perplexity",
         ).path
 

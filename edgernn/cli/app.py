@@ -10,14 +10,25 @@ import typer
 from typer.core import TyperGroup
 
 from edgernn import __version__
-from edgernn.cli import demo, export, generate, inspect, profile, providers, quantize, train, verify
+from edgernn.cli import demo, export, generate, inspect, profile, providers, quantize, tasks, train, verify
 from edgernn.cli.console import print_error
 from edgernn_runtime.errors import EdgeRNNError, GateError
 
 EXIT_ERROR: Final = 1
 EXIT_GATE: Final = 3
 
-COMMANDS: Final = ("train", "export", "verify", "quantize", "generate", "profile", "inspect", "providers", "demo")
+COMMANDS: Final = (
+    "tasks",
+    "train",
+    "export",
+    "verify",
+    "quantize",
+    "generate",
+    "profile",
+    "inspect",
+    "providers",
+    "demo",
+)
 """The commands in the order of the road, as the help lists them."""
 
 
@@ -36,6 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("tasks")(tasks.tasks)
 app.add_typer(train.app, name="train")
 app.command("export")(export.export)
 app.command("verify")(verify.verify)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from edgernn.cli.console import new_table, print_message, print_table, print_text
-from edgernn.cli.sequences import find_tokens
+from edgernn.cli.recordings import find_recording
 from edgernn_runtime.errors import OutputExistsError
 
 if TYPE_CHECKING:
@@ -63,18 +63,21 @@ def _print_table(run: Path, paths: "Sequence[Path]") -> None:
     import torch
 
     from edgernn.eager import eager_steppers
+    from edgernn.models import RecurrentLM
     from edgernn.training import Run
-    from edgernn_export.perplexity import perplexity
+    from edgernn_export.likelihood import perplexity
     from edgernn_runtime import load
     from edgernn_runtime.engines.ort import OrtEngine
     from edgernn_runtime.profiling import Latency, interleave, stepper
 
     torch.set_num_threads(1)
     models = [load(path) for path in paths]
-    eager = list(eager_steppers(Run.open(run).load_model()).values())
+    trained = Run.open(run).load_model()
+    assert isinstance(trained, RecurrentLM)  # noqa: S101, the demo trains text
+    eager = list(eager_steppers(trained).values())
     taken = [Latency.of(each) for each in interleave([*eager, *map(stepper, models)], _TIMED_STEPS)]
     best = min(taken[: len(eager)], key=lambda latency: latency.p50)
-    tokens = find_tokens(models[0].spec, folder=run, data=None, limit=_PERPLEXITY_TOKENS)
+    recording = find_recording(models[0].spec, paths[0], data=None, limit=_PERPLEXITY_TOKENS)
 
     table = new_table(
         "model", "bytes", "perplexity", "step p50 us", "p99 us", "generated tokens/s", "times faster than eager"
@@ -84,7 +87,7 @@ def _print_table(run: Path, paths: "Sequence[Path]") -> None:
         table.add_row(
             path.name,
             f"{path.stat().st_size:,}",
-            f"{perplexity(OrtEngine(path), tokens):.4f}",
+            f"{perplexity(OrtEngine(path), recording):.4f}",
             f"{latency.p50:.1f}",
             f"{latency.p99:.1f}",
             f"{_tokens_per_s(path):,.0f}",

@@ -58,32 +58,50 @@ def export(
     from edgernn_export.metadata import check_model_target
 
     folder = Path(source)
-    target = output or (folder / "model.onnx" if folder.is_dir() else Path(f"{_stem(source)}.onnx"))
     if folder.is_dir():
         foreign = [name for name in given(context) if name not in ("source", "output", "force", "json")]
         if foreign:
             raise InputError(f"--{foreign[0].replace('_', '-')} is for what is lifted, and {source} is a folder")
-        from edgernn.training import Run
+        _export_run(folder, output, force=force, json=json)
+        return
+    if batch not in ("dynamic", "1"):
+        raise InputError(f"--batch must be dynamic or 1, got {batch}")
+    target = output or Path(f"{_stem(source)}.onnx")
+    check_model_target(target, overwrite=force)
+    from edgernn_export.lifting.lifter import LiftOptions
 
-        report = export_step(Run.open(folder).step_module(), target, overwrite=force)
-    else:
-        if batch not in ("dynamic", "1"):
-            raise InputError(f"--batch must be dynamic or 1, got {batch}")
-        check_model_target(target, overwrite=force)
-        from edgernn_export.lifting.lifter import LiftOptions
+    options = LiftOptions(
+        frames_per_step=frames_per_step,
+        allow_delay=allow_delay,
+        batch=1 if batch == "1" else "dynamic",
+        generative=generative,
+        start=start,
+        rate_hz=rate,
+        given=() if inputs is None else (read_arrays(inputs),),
+    )
+    step = lifted(source, example or [], options, weights=weights, fixed=fix or [])
+    _print_report(export_step(step, target, overwrite=force), json=json)
 
-        options = LiftOptions(
-            frames_per_step=frames_per_step,
-            allow_delay=allow_delay,
-            batch=1 if batch == "1" else "dynamic",
-            generative=generative,
-            start=start,
-            rate_hz=rate,
-            given=() if inputs is None else (read_arrays(inputs),),
-        )
-        step = lifted(source, example or [], options, weights=weights, fixed=fix or [])
-        report = export_step(step, target, overwrite=force)
-    _print_report(report, json=json)
+
+def _export_run(folder: Path, output: Path | None, *, force: bool, json: bool) -> None:
+    """Export what a run trained: a file, or a bundle where the task has several stages."""
+    from edgernn.training import Run
+    from edgernn_export import StagedModules, export_bundle
+    from edgernn_export import export as export_step
+
+    modules = Run.open(folder).step_modules()
+    if not isinstance(modules, StagedModules):
+        _print_report(export_step(modules, output or folder / "model.onnx", overwrite=force), json=json)
+        return
+    target = output or folder / "bundle"
+    reports = list(export_bundle(modules, target, overwrite=force).values())
+    if json:
+        stages = [_to_json(report) for report in reports]
+        print_json({"path": str(target), "bytes": sum(report.bytes for report in reports), "stages": stages})
+        return
+    for report in reports:
+        _print_report(report, json=False)
+    print_text(f"{target}: a bundle of {len(reports)} stages")
 
 
 def lifted(
@@ -125,22 +143,10 @@ def _many(count: int, word: str) -> str:
 
 def _print_report(report: "ExportReport", *, json: bool) -> None:
     spec = report.spec
-    assert spec.parity is not None  # noqa: S101, an export always measures it
     if json:
-        print_json(
-            {
-                "path": str(report.path),
-                "bytes": report.bytes,
-                "states": [state.input for state in spec.states],
-                "opset": spec.producer.opset,
-                "lowering": spec.lowering,
-                "parity": {"steps": spec.parity.steps, "max_abs": spec.parity.max_abs},
-                "passes": list(report.passes),
-                "batch": spec.batch,
-                "delay_steps": spec.delay_steps,
-            }
-        )
+        print_json(_to_json(report))
         return
+    assert spec.parity is not None  # noqa: S101, an export always measures it
     size = f"{report.bytes:,} bytes, {_many(len(spec.states), 'state tensor')}"
     print_text(
         f"{report.path}: {size}, equal to its source within {spec.parity.max_abs:.1e} over {spec.parity.steps} steps"
@@ -149,3 +155,19 @@ def _print_report(report: "ExportReport", *, json: bool) -> None:
         print_text(f"outputs lag behind their inputs by {_many(spec.delay_steps, 'step')}")
     if spec.batch == 1:
         print_text("the model takes one row only (batch 1)")
+
+
+def _to_json(report: "ExportReport") -> dict[str, object]:
+    spec = report.spec
+    assert spec.parity is not None  # noqa: S101, an export always measures it
+    return {
+        "path": str(report.path),
+        "bytes": report.bytes,
+        "states": [state.input for state in spec.states],
+        "opset": spec.producer.opset,
+        "lowering": spec.lowering,
+        "parity": {"steps": spec.parity.steps, "max_abs": spec.parity.max_abs},
+        "passes": list(report.passes),
+        "batch": spec.batch,
+        "delay_steps": spec.delay_steps,
+    }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from edgernn.cli.console import print_json, print_message
-from edgernn.cli.options import Force, Json, ModelFile, Providers, Threads, given
+from edgernn.cli.options import Force, Json, ModelPath, Providers, Threads, given
 from edgernn_runtime.errors import InputError
 
 _SAMPLING: Final = ("temperature", "top_k", "top_p", "seed")
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def generate(
     context: typer.Context,
-    model: ModelFile,
+    model: ModelPath,
     prompt: Annotated[str, typer.Option(help="Text that the generated text follows.")] = "",
     max_tokens: Annotated[int, typer.Option(min=0, help="Tokens to generate.")] = 300,
     temperature: Annotated[float, typer.Option(help="Divides the logits; 0 is greedy.")] = 0.8,

@@ -4,10 +4,10 @@ import json as json_text
 from collections import Counter
 
 from edgernn.cli.console import new_table, print_json, print_table, print_text
-from edgernn.cli.options import Json, ModelFile
+from edgernn.cli.options import Json, ModelPath
 
 
-def inspect(model: ModelFile, json: Json = False) -> None:
+def inspect(model: ModelPath, json: Json = False) -> None:
     """Print what a model file says of itself.
 
     Its Spec, operators, sizes and states; the weights must be those that its id names.

@@ -5,15 +5,17 @@ from typing import Annotated
 
 import typer
 
-ModelFile = Annotated[Path, typer.Argument(help="A .onnx file that edgernn exported.", metavar="MODEL")]
+ModelPath = Annotated[
+    Path, typer.Argument(help="A .onnx file that edgernn exported, or the folder of a bundle.", metavar="MODEL")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
 Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="A UTF-8 text file, or an .npy of frames; without it, the validation text of the run that MODEL lies in, "
-        "or random frames.",
+        help="A UTF-8 text file, an .npy of frames, or an .npz recording; without it, what the run that MODEL lies in "
+        "keeps for validation, or random inputs.",
     ),
 ]
 Providers = Annotated[

@@ -6,18 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-import numpy as np
 import typer
 
 from edgernn.cli.console import print_json, print_text
-from edgernn.cli.options import Data, Force, Json, ModelFile
-from edgernn.cli.sequences import find_sequence
+from edgernn.cli.options import Data, Force, Json, ModelPath
+from edgernn.cli.recordings import find_recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgernn_runtime import Engine, Spec
-    from edgernn_runtime.engine import Array
+    from edgernn_export import Recording
+    from edgernn_export.quantization.quantizer import Quality
+    from edgernn_runtime import Engine
 
 _DRIFT_STEPS: Final = 1000
 
@@ -30,10 +30,11 @@ class PrecisionChoice(StrEnum):
 
 
 def quantize(
-    model: ModelFile,
+    model: ModelPath,
     precision: Annotated[PrecisionChoice, typer.Option(help="How weights are stored.")] = PrecisionChoice.INT8,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The file (default: MODEL's name with the precision in it).")
+        Path | None,
+        typer.Option("-o", "--output", help="The file or folder (default: MODEL's name with the precision in it)."),
     ] = None,
     data: Data = None,
     max_tokens: Annotated[int, typer.Option(min=2, help="Tokens or steps to measure quality on at most.")] = 40_000,
@@ -41,19 +42,22 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Store weights in fewer bits, and measure the cost."""
-    from edgernn_export.metadata import check_model_target, read_model
+    from edgernn_export.metadata import check_model_target
+    from edgernn_export.quantization.bundle_quantizer import quantize_bundle
     from edgernn_export.quantization.quantizer import quantize as quantize_file
+    from edgernn_runtime.engines.opening import open_engine
 
-    spec = read_model(model)[1]
-    target = output or model.with_suffix(f".{precision}.onnx")
-    check_model_target(target, overwrite=force)
-    sequence = find_sequence(spec, folder=model.parent, data=data, limit=max_tokens)
-    metric, metric_name = _metric(model, spec, sequence)
-    report = quantize_file(
+    engine = open_engine(model)
+    target = output or model.with_name(f"{model.name if model.is_dir() else model.stem}.{precision}{model.suffix}")
+    if not model.is_dir():
+        check_model_target(target, overwrite=force)
+    recording = find_recording(engine.spec, model, data=data, limit=max_tokens)
+    metric, metric_name = _metric(engine, recording)
+    report = (quantize_bundle if model.is_dir() else quantize_file)(
         model,
         target,
         precision=precision.value,
-        sequence=sequence[:_DRIFT_STEPS],
+        recording=recording.head(_DRIFT_STEPS),
         metric=metric,
         metric_name=metric_name,
         overwrite=force,
@@ -82,23 +86,33 @@ def quantize(
         f"{report.bytes_before:,}), {len(report.nodes)} products quantized, "
         f"largest weight error {worst.max_error:.1e}"
     )
-    if spec.vocabulary:
-        change = f"{quality.before:.4f} -> {quality.after:.4f} ({quality.relative:+.2%})"
-        print_text(f"perplexity {change} on {len(sequence) - 1:,} tokens")
-    else:
-        print_text(f"signal-to-noise ratio of the outputs {quality.after:.1f} dB over {len(sequence):,} steps")
+    print_text(_describe(quality, len(recording)))
     drift = report.drift
     kl = "" if drift.kl_nats is None else f", KL {drift.kl_nats:.2e} nats a step"
     print_text(f"drift over {drift.steps} steps: largest difference {drift.max_abs:.2e}{kl}")
 
 
-def _metric(model: Path, spec: "Spec", sequence: "list[Array]") -> "tuple[Callable[[Engine], float], str]":
-    """Return the figure of quality of a model, and its name: perplexity of tokens, else the outputs' SNR in dB."""
-    from edgernn_export.perplexity import perplexity
-    from edgernn_export.signal_quality import run_stream, snr_db
-    from edgernn_runtime.engines.ort import OrtEngine
+def _metric(engine: "Engine", recording: "Recording") -> "tuple[Callable[[Engine], float], str]":
+    """Return the figure of quality of a model, and its name.
 
-    if spec.vocabulary:
-        return partial(perplexity, tokens=np.array(sequence)), "perplexity"
-    reference = run_stream(OrtEngine(model), sequence)
-    return lambda engine: snr_db(run_stream(engine, sequence), reference), "snr_db"
+    The perplexity of tokens, the negative log-likelihood of other targets, else the outputs' SNR in dB.
+    """
+    from edgernn_export.likelihood import mean_nats, perplexity
+    from edgernn_export.signal_quality import run_stream, snr_db
+
+    if recording.targets is not None and engine.spec.distribution != "none":
+        if engine.spec.vocabulary:
+            return partial(perplexity, recording=recording), "perplexity"
+        return partial(mean_nats, recording=recording), "nats"
+    reference = run_stream(engine, recording)
+    return lambda other: snr_db(run_stream(other, recording), reference), "snr_db"
+
+
+def _describe(quality: "Quality", steps: int) -> str:
+    """Return a sentence on what quantization cost."""
+    if quality.metric == "perplexity":
+        return f"perplexity {quality.before:.4f} -> {quality.after:.4f} ({quality.relative:+.2%}) on {steps:,} tokens"
+    if quality.metric == "nats":
+        change = quality.after - quality.before
+        return f"nats per step {quality.before:.4f} -> {quality.after:.4f} ({change:+.4f}) on {steps:,} steps"
+    return f"signal-to-noise ratio of the outputs {quality.after:.1f} dB over {steps:,} steps"

@@ -1,46 +1,53 @@
-"""`edgernn train`: train a model and leave a run folder."""
+"""`edgernn train TASK`: train a model and leave a run folder. The options are the fields of the task's settings."""
 
+import inspect
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from enum import StrEnum
+from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from edgernn.cli.console import messages, print_json, print_message, print_text, print_warning
 from edgernn.cli.options import Json, given
 from edgernn_runtime.errors import DataError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from edgernn.tasks.text import Corpus
-    from edgernn.training import Run, Trainer, TrainingConfig, TrainingResult
+    from edgernn.tasks.settings import Setting, Settings
+    from edgernn.tasks.task import AnyTask, Data
+    from edgernn.training import Run, Trainer, TrainingResult
 
 EXIT_INTERRUPT = 130
 
-app = typer.Typer(help="Train a model and leave a run folder.", no_args_is_help=True, rich_markup_mode=None)
-
-
-class CellChoice(StrEnum):
-    """The cells that a text model can be made of."""
-
-    ELMAN = "elman"
-    ELMAN_RELU = "elman-relu"
-    LSTM = "lstm"
-    GRU = "gru"
-
-
-class CodecChoice(StrEnum):
-    """How text becomes tokens."""
-
-    CHARACTERS = "characters"
-    BYTES = "bytes"
-
-
 _CHANGEABLE = ("max_steps", "max_seconds", "threads", "json", "output", "resume")
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="The run folder.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=256, help="Threads of torch (default: its own choice).")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
+
+
+class _Tasks(TyperGroup):
+    """The installed tasks as commands; each is loaded when it is asked for."""
+
+    def list_commands(self, _: typer.Context) -> list[str]:  # type: ignore[override]
+        """Return the names of the tasks."""
+        from edgernn.tasks import task_names
+
+        return list(task_names())
+
+    def get_command(self, _: typer.Context, name: str) -> Any:  # type: ignore[override]  # noqa: ANN401, typer's own
+        """Return the command of a task; None if there is none of that name."""
+        from edgernn.tasks import find_task, task_names
+
+        return _command(find_task(name)) if name in task_names() else None
+
+
+app = typer.Typer(cls=_Tasks, help="Train a model and leave a run folder.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
@@ -48,134 +55,124 @@ def _train() -> None:
     """Train a model and leave a run folder."""
 
 
-@app.command("text")
-def text(
-    context: typer.Context,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The run folder.")],
-    data: Annotated[
-        Path | None,
-        typer.Option(help="A UTF-8 file, or a folder of .txt and .md files; without it, Python's own help texts."),
-    ] = None,
-    codec: Annotated[
-        CodecChoice, typer.Option(help="Tokens are characters, or bytes of UTF-8.")
-    ] = CodecChoice.CHARACTERS,
-    cell: Annotated[CellChoice, typer.Option(help="The recurrent cell.")] = CellChoice.LSTM,
-    hidden: Annotated[int, typer.Option(min=1, help="Features of each layer.")] = 256,
-    layers: Annotated[int, typer.Option(min=1, help="The number of layers.")] = 2,
-    dropout: Annotated[
-        float, typer.Option(min=0, max=0.99, help="Share of features set to zero between layers.")
-    ] = 0.1,
-    max_steps: Annotated[int | None, typer.Option(min=1, help="The budget in optimiser steps.")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="The budget in seconds (default 150).")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Lanes of the text read at the same time.")] = 32,
-    segment: Annotated[int, typer.Option(min=1, help="Steps that gradients flow back through.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="The peak learning rate.")] = 4e-3,
-    warmup: Annotated[float, typer.Option(help="Share of the budget in which the rate rises.")] = 0.05,
-    weight_decay: Annotated[float, typer.Option(help="AdamW's decay of weight matrices.")] = 0.01,
-    l1: Annotated[float, typer.Option(help="Penalty on the absolute values of weights.")] = 0.0,
-    l2: Annotated[float, typer.Option(help="Penalty on the squares of weights.")] = 0.0,
-    clip_norm: Annotated[float, typer.Option(help="The largest norm of the gradient.")] = 1.0,
-    valid_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 200,
-    patience: Annotated[
-        int, typer.Option(min=0, help="Validations without progress before an early stop; 0 never.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of initialisation, dropout and offsets.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Threads of torch (default: its own choice).")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
-    json: Json = False,
-) -> None:
-    """Train a recurrent language model on text.
+def _command(task: "AnyTask") -> object:
+    """Return the command that trains a task."""
 
-    Ctrl-C leaves a run that --resume continues.
-    """
+    def command(
+        context: typer.Context,
+        *,
+        output: Path,
+        threads: int | None,
+        resume: bool,
+        json: bool,
+        **values: object,
+    ) -> None:
+        _run(task, context, output, values, threads=threads, resume=resume, json=json)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature(
+        [
+            inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+            inspect.Parameter("output", keyword, annotation=Output),
+            *_options(task.settings),
+            inspect.Parameter("threads", keyword, default=None, annotation=Threads),
+            inspect.Parameter("resume", keyword, default=False, annotation=Resume),
+            inspect.Parameter("json", keyword, default=False, annotation=Json),
+        ]
+    )
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    text = f"{task.summary}\n\nCtrl-C leaves a run that --resume continues."
+    single.command(task.name, help=text, short_help=task.summary)(command)
+    made: object = get_command(single)
+    return made
+
+
+def _options(settings: "type[Settings]") -> list[inspect.Parameter]:
+    """Return an option for each field of a task's settings, the task's own first."""
+    from edgernn.tasks.settings import Settings, described
+
+    shared = described(Settings)
+    parts = described(settings)
+    defaults = {field.name: field.default for field in fields(settings)}
+    ordered = sorted(parts, key=lambda name: name in shared and name != "data")
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=defaults[name],
+            annotation=Annotated[cast("Any", parts[name][0]), _option(parts[name][1])],
+        )
+        for name in ordered
+    ]
+
+
+def _option(setting: "Setting") -> Any:  # noqa: ANN401, typer's own
+    return typer.Option(help=setting.help, min=setting.least, max=setting.most)
+
+
+def _run(
+    task: "AnyTask",
+    context: typer.Context,
+    output: Path,
+    values: dict[str, object],
+    *,
+    threads: int | None,
+    resume: bool,
+    json: bool,
+) -> None:
+    """Train a task, from the beginning or from where the run in the folder is."""
     import torch
 
-    from edgernn.training import Trainer, TrainingConfig
+    from edgernn.training import Trainer
 
     if threads is not None:
         torch.set_num_threads(threads)
-    if resume:
-        run, corpus = _reopen(context, output, max_steps=max_steps, max_seconds=max_seconds)
-    else:
-        config = TrainingConfig(
-            max_steps=max_steps,
-            max_seconds=150.0 if max_steps is None and max_seconds is None else max_seconds,
-            batch=batch,
-            segment=segment,
-            learning_rate=learning_rate,
-            warmup=warmup,
-            weight_decay=weight_decay,
-            l1=l1,
-            l2=l2,
-            clip_norm=clip_norm,
-            valid_every=valid_every,
-            patience=patience,
-            seed=seed,
-        )
-        run, corpus = _begin(
-            output, data, codec.value, cell=cell.value, hidden=hidden, layers=layers, dropout=dropout, config=config
-        )
-    trainer = Trainer(run, train=corpus.train, valid=corpus.valid, resume=resume)
+    run, data = _reopen(task, context, output, values) if resume else _begin(task, output, values)
+    trainer = Trainer(run, data, resume=resume)
     if resume:
         run.save()
-        run.write_valid_text(corpus.valid_text)
+        run.write_recordings(data.recordings())
     else:
-        run.create(corpus.valid_text)
+        run.create(data.recordings())
+    weights = sum(each.numel() for each in trainer.model.parameters())
     print_message(
-        f"{run.model.cell}, {run.model.layers} x {run.model.hidden}, "
-        f"{sum(each.numel() for each in trainer.model.parameters()):,} weights; "
-        f"{corpus.train.size:,} tokens to train on, {corpus.valid.size:,} to validate"
+        f"{run.settings.cell}, {run.settings.layers} x {run.settings.hidden}, {weights:,} weights; {data.summary}"
     )
-    if corpus.unknown:
-        print_warning(f"{corpus.unknown} validation characters never occur in training; they count as U+FFFD")
+    for warning in data.warnings:
+        print_warning(warning)
     if trainer.position.finished:
         print_message("the budget is spent already; give a larger --max-steps or --max-seconds to go on")
-    result = _train_with_progress(trainer)
-    _finish(run, result, json=json)
+    _finish(run, _train_with_progress(trainer), json=json)
 
 
-def _begin(
-    folder: Path,
-    data: Path | None,
-    codec: str,
-    *,
-    cell: str,
-    hidden: int,
-    layers: int,
-    dropout: float,
-    config: "TrainingConfig",
-) -> "tuple[Run, Corpus]":
-    from edgernn.models import ModelConfig
-    from edgernn.tasks.text import Corpus, builtin_text, read_text
+def _begin(task: "AnyTask", folder: Path, values: dict[str, object]) -> "tuple[Run, Data]":
     from edgernn.training import Run
 
-    corpus = Corpus.from_text(builtin_text() if data is None else read_text(data), codec)
-    model = ModelConfig(cell=cell, vocabulary=corpus.codec.size, hidden=hidden, layers=layers, dropout=dropout)
-    source = None if data is None else str(data.absolute())
-    run = Run(folder, model, corpus.codec, config, source, corpus.sha256)
+    settings = task.settings(**cast("Any", values))
+    data = task.read(settings)
+    run = Run(folder, task, settings, data.facts, data.sha256)
     run.check_new()
-    return run, corpus
+    return run, data
 
 
-def _reopen(
-    context: typer.Context, folder: Path, *, max_steps: int | None, max_seconds: float | None
-) -> "tuple[Run, Corpus]":
-    from edgernn.tasks.text import Corpus, builtin_text, read_text
+def _reopen(task: "AnyTask", context: typer.Context, folder: Path, values: dict[str, object]) -> "tuple[Run, Data]":
     from edgernn.training import Run
 
     fixed = [name for name in given(context) if name not in _CHANGEABLE]
     if fixed:
         raise InputError(f"a resumed run keeps its settings; --{fixed[0].replace('_', '-')} cannot change")
     run = Run.open(folder)
-    text = builtin_text() if run.data is None else read_text(Path(run.data))
-    corpus = Corpus.from_text(text, run.codec.kind)
-    if corpus.sha256 != run.data_sha256:
-        raise DataError(f"the text {run.data or 'of this Python'} is not the one that {folder} was trained on")
-    if max_steps is not None or max_seconds is not None:
-        run = replace(run, training=replace(run.training, max_steps=max_steps, max_seconds=max_seconds))
-    return run, corpus
+    if run.task.name != task.name:
+        raise InputError(f"{folder} holds a run of the task {run.task.name}; go on with: edgernn train {run.task.name}")
+    data = task.read(run.settings)
+    if data.sha256 != run.data_sha256:
+        raise DataError(f"{run.settings.data or 'the data of the task'} is not what {folder} was trained on")
+    budget = {name: values[name] for name in ("max_steps", "max_seconds")}
+    if any(value is not None for value in budget.values()):
+        run = replace(run, settings=replace(run.settings, **cast("Any", budget)))
+    return run, data
 
 
 def _train_with_progress(trainer: "Trainer") -> "TrainingResult":
@@ -189,7 +186,7 @@ def _train_with_progress(trainer: "Trainer") -> "TrainingResult":
 
         def report(step: Step) -> None:
             losses = f"loss {step.loss:.3f}  best valid {step.valid_loss:.3f}"
-            text = f"step {step.step}  {losses}  {step.tokens_per_s:,.0f} tokens/s"
+            text = f"step {step.step}  {losses}  {step.steps_per_s:,.1f} steps/s"
             bar.update(task, completed=step.spent, description=text)
 
         result: TrainingResult = trainer.train(stop=lambda: bool(interrupted), report=report)
@@ -214,8 +211,6 @@ def _interruption() -> Iterator[list[int]]:
 
 
 def _finish(run: "Run", result: "TrainingResult", *, json: bool) -> None:
-    import math
-
     from edgernn.training.curve import write_curve
 
     position = result.position
@@ -224,9 +219,9 @@ def _finish(run: "Run", result: "TrainingResult", *, json: bool) -> None:
     except MissingExtraError as error:
         print_warning(str(error))
     if result.interrupted:
-        print_message(f"interrupted at step {position.step}; go on with: edgernn train text -o {run.folder} --resume")
+        command = f"edgernn train {run.task.name} -o {run.folder} --resume"
+        print_message(f"interrupted at step {position.step}; go on with: {command}")
         raise typer.Exit(EXIT_INTERRUPT)
-    bits = position.best_loss / math.log(2)
     if json:
         print_json(
             {
@@ -234,14 +229,13 @@ def _finish(run: "Run", result: "TrainingResult", *, json: bool) -> None:
                 "steps": position.step,
                 "train_loss": position.train_loss,
                 "valid_loss": position.best_loss,
-                "bits_per_token": bits,
-                "accuracy": position.best_accuracy,
+                **position.best_metrics,
                 "seconds": position.elapsed_s,
             }
         )
-    else:
-        print_text(
-            f"{run.folder}: {position.step} steps in {position.elapsed_s:.0f} s, validation loss "
-            f"{position.best_loss:.4f} nats ({bits:.4f} bits) per token, accuracy {position.best_accuracy:.1%}, "
-            f"at step {position.best_step}"
-        )
+        return
+    metrics = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in position.best_metrics.items())
+    print_text(
+        f"{run.folder}: {position.step} steps in {position.elapsed_s:.0f} s, validation loss "
+        f"{position.best_loss:.4f} nats per {run.task.unit}{metrics}, at step {position.best_step}"
+    )

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgernn.cli.console import new_table, print_json, print_table, print_text
-from edgernn.cli.options import Data, Json, ModelFile
-from edgernn.cli.sequences import find_sequence
-from edgernn_runtime.errors import DataError, GateError, InputError, ParityError
+from edgernn.cli.console import new_table, print_json, print_message, print_table, print_text
+from edgernn.cli.options import Data, Json, ModelPath
+from edgernn.cli.recordings import find_recording
+from edgernn_runtime.errors import GateError, InputError, ParityError
 
 if TYPE_CHECKING:
     from edgernn_export import StepModule
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    model: ModelFile,
+    model: ModelPath,
     against: Annotated[
         str,
         typer.Option(
@@ -48,13 +48,14 @@ def verify(
 
     candidate = _open_checked(model)
     source = _source(against, model, weights)
-    folder = Path(against) if Path(against).is_dir() else model.parent
-    sequence = find_sequence(candidate.spec, folder=folder, data=data, limit=steps)
-    if len(sequence) < steps:
-        raise DataError(f"the data has {len(sequence)} steps, fewer than {steps}; lower --steps, or give other --data")
+    run = Path(against) if (Path(against) / "run.json").is_file() else None
+    recording = find_recording(candidate.spec, model, run=run, data=data, limit=steps)
+    if len(recording) < steps:
+        print_message(f"there are {len(recording)} steps to measure on; they are fed again until there are {steps}")
+        recording = recording.repeated(steps)
     floats = candidate.spec.precision == source.spec.precision == "float32"
     tolerance = FLOAT_TOLERANCE if max_drift is None and floats else max_drift
-    report = compare(source, candidate, sequence, tolerance=tolerance, seed=seed)
+    report = compare(source, candidate, recording, tolerance=tolerance, seed=seed)
     if json:
         print_json(_to_json(report))
     else:
@@ -67,12 +68,14 @@ def verify(
 
 
 def _open_checked(path: Path) -> "Engine":
-    """Return a model file as an engine; its weights must be those that its id names."""
+    """Return a model as an engine; the weights of every file must be those that its id names."""
     from edgernn_export.metadata import read_model
-    from edgernn_runtime.engines.ort import OrtEngine
+    from edgernn_runtime.bundle_spec import read_bundle
+    from edgernn_runtime.engines.opening import open_engine
 
-    engine = OrtEngine(path)
-    read_model(path)
+    engine = open_engine(path)
+    for file in [path / stage.file for stage in read_bundle(path).stages.values()] if path.is_dir() else [path]:
+        read_model(file)
     return engine
 
 
@@ -81,7 +84,7 @@ def _source(against: str, model: Path, weights: Path | None) -> "Engine":
     path = Path(against)
     if weights is not None and (":" not in against or path.exists()):
         raise InputError("--weights is for MODULE:FACTORY")
-    if not path.is_dir() and (path.exists() or ":" not in against):
+    if (path / "bundle.json").is_file() or (not path.is_dir() and (path.exists() or ":" not in against)):
         return _open_checked(path)
     import torch
 
@@ -89,10 +92,25 @@ def _source(against: str, model: Path, weights: Path | None) -> "Engine":
 
     torch.set_num_threads(1)
     if path.is_dir():
-        from edgernn.training import Run
-
-        return TorchEngine(Run.open(path).step_module())
+        return _trained(path, model)
     return TorchEngine(_lifted_again(against, model, weights))
+
+
+def _trained(folder: Path, model: Path) -> "Engine":
+    """Return the model of a run in torch, or the stage of it that a model file in a bundle holds."""
+    from edgernn.training import Run
+    from edgernn_export import StagedModules, TorchEngine
+    from edgernn_runtime.engines.staged import StagedEngine
+
+    modules = Run.open(folder).step_modules()
+    if not isinstance(modules, StagedModules):
+        return TorchEngine(modules)
+    if model.is_dir():
+        return StagedEngine(modules.spec, {name: TorchEngine(step) for name, step in modules.steps.items()})
+    stage = model.name.partition(".")[0]
+    if stage not in modules.steps:
+        raise InputError(f"{folder} has no stage {stage}; it has {', '.join(modules.steps)}")
+    return TorchEngine(modules.steps[stage])
 
 
 def _lifted_again(against: str, model: Path, weights: Path | None) -> "StepModule":

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from edgernn.cells import Stack, State, make_cell
 from edgernn.cells.stack import CELLS
-from edgernn_runtime.codec import Codec
+from edgernn_runtime.codecs import Codec
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.spec import BATCH, Feedback, Spec, StateSpec, TensorSpec
 

@@ -1,1 +1,11 @@
-"""Tasks: what a model is trained for; data, model, metric and artefact of each in a folder."""
+"""Tasks: what a model is trained for; data, model, loss and metric of each in a folder."""
+
+from edgernn.tasks.registry import find_task as find_task
+from edgernn.tasks.registry import task_names as task_names
+from edgernn.tasks.settings import Setting as Setting
+from edgernn.tasks.settings import Settings as Settings
+from edgernn.tasks.task import MODEL as MODEL
+from edgernn.tasks.task import Data as Data
+from edgernn.tasks.task import Evaluation as Evaluation
+from edgernn.tasks.task import Facts as Facts
+from edgernn.tasks.task import Task as Task

@@ -1,7 +1,8 @@
 """Checkpoints: everything that a training run needs to go on, in one safetensors file."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ class Position:
         step: Optimiser steps taken.
         elapsed_s: Seconds of training so far, over all its parts.
         best_loss: The best validation loss, in nats; infinity before the first validation.
-        best_accuracy: The accuracy at that validation.
+        best_metrics: The further figures at that validation.
         best_step: The step of that validation.
         train_loss: The mean training loss before the last validation; NaN before the first.
         since_best: Validations since the best one.
@@ -33,7 +34,7 @@ class Position:
     step: int = 0
     elapsed_s: float = 0.0
     best_loss: float = float("inf")
-    best_accuracy: float = 0.0
+    best_metrics: Mapping[str, float] = field(default_factory=dict)
     best_step: int = 0
     train_loss: float = float("nan")
     since_best: int = 0
@@ -83,6 +84,7 @@ def load_checkpoint(
         position = Position(**json.loads(read_metadata(path)[_KEY]))
         _require(type(position.step) is int and position.step >= 0, f"its step is {position.step!r}")
         _require(type(position.best_loss) is float, f"its best loss is {position.best_loss!r}")
+        _require(isinstance(position.best_metrics, dict), f"its best metrics are {position.best_metrics!r}")
         model.load_state_dict(_part(tensors, "model."))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _part(tensors, "optimizer.").items():

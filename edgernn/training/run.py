@@ -1,21 +1,23 @@
 """Run: the folder of one training run."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
-from edgernn.tasks.text.corpus import VALID_FILE
-from edgernn.training.config import TrainingConfig
+from torch import nn
+
+from edgernn.tasks.registry import find_task
+from edgernn.tasks.settings import Settings
+from edgernn.tasks.task import MODEL, AnyTask, Facts
 from edgernn.training.tensors import read_tensors
-from edgernn_runtime.codec import Codec, codec_from_json
+from edgernn_export import Recording, StagedModules, StepModule
 from edgernn_runtime.errors import EdgeRNNError, InputError, OutputError, OutputExistsError, RunError, last_line
 from edgernn_runtime.files import write_bytes
 
-RUN_VERSION: Final = 1
-
-_START: Final = "\n"
+RUN_VERSION: Final = 2
+RUN_FILE: Final = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +26,17 @@ class Run:
 
     Attributes:
         folder: The folder.
-        model: What makes the model.
-        codec: How its tokens become text.
-        training: The settings of the training.
-        data: The file or folder that the text came from; None for the built-in text.
-        data_sha256: SHA-256 of the text.
-        task: The task's name.
+        task: What it is trained for.
+        settings: What it was told.
+        facts: What the model must know of the data.
+        data_sha256: SHA-256 of the data.
     """
 
     folder: Path
-    model: ModelConfig
-    codec: Codec
-    training: TrainingConfig
-    data: str | None
+    task: AnyTask
+    settings: Settings
+    facts: Facts
     data_sha256: str
-    task: str = "text"
 
     @property
     def checkpoint_file(self) -> Path:
@@ -60,13 +58,8 @@ class Run:
         """The loss curve as a picture."""
         return self.folder / "loss.png"
 
-    @property
-    def valid_file(self) -> Path:
-        """The validation text."""
-        return self.folder / VALID_FILE
-
-    def create(self, valid_text: str) -> None:
-        """Make the folder with `run.json` and the validation text.
+    def create(self, recordings: Mapping[str, Recording]) -> None:
+        """Make the folder with `run.json` and what models of the run are measured on.
 
         Raises:
             OutputExistsError: If the folder already holds a run, or a file that a run would replace.
@@ -78,7 +71,7 @@ class Run:
         except OSError as error:
             raise OutputError(f"{self.folder} could not be made: {error.strerror or error}") from error
         self.save()
-        self.write_valid_text(valid_text)
+        self.write_recordings(recordings)
 
     def check_new(self) -> None:
         """Check that nothing would be replaced if the run were created.
@@ -87,34 +80,35 @@ class Run:
             OutputExistsError: If the folder holds a run, or a file of a name that a run uses.
             OutputError: If there is a file where the folder should be.
         """
-        if (self.folder / "run.json").exists():
+        if (self.folder / RUN_FILE).exists():
             raise OutputExistsError(f"{self.folder} already holds a run; go on with --resume, or name another folder")
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder} is a file; name a folder for the run")
-        for path in (self.checkpoint_file, self.model_file, self.metrics_file, self.curve_file, self.valid_file):
+        files = (self.checkpoint_file, self.model_file, self.metrics_file, self.curve_file)
+        for path in (*files, recording_file(self.folder, MODEL)):
             if path.exists():
                 raise OutputExistsError(f"{path} exists, and a run would replace it; name another folder")
 
-    def write_valid_text(self, text: str) -> None:
-        """Write the validation text, and remove what interrupted writes of the run's files have left."""
-        for path in (self.checkpoint_file, self.model_file, self.metrics_file, self.valid_file):
+    def write_recordings(self, recordings: Mapping[str, Recording]) -> None:
+        """Write what models are measured on, and remove what interrupted writes of the run's files have left."""
+        files = {name: recording_file(self.folder, name) for name in recordings}
+        for path in (self.checkpoint_file, self.model_file, self.metrics_file, *files.values()):
             for part in self.folder.glob(f".{path.name}.????????.part"):
                 part.unlink(missing_ok=True)
-        write_bytes(self.valid_file, text.encode("utf-8"), overwrite=True)
+        for name, recording in recordings.items():
+            recording.save(files[name], overwrite=True)
 
     def save(self) -> None:
         """Write `run.json`."""
         content = {
             "version": RUN_VERSION,
-            "task": self.task,
-            "model": asdict(self.model),
-            "codec": self.codec.to_json(),
-            "training": asdict(self.training),
-            "data": self.data,
+            "task": self.task.name,
+            "settings": self.settings.to_json(),
+            "facts": self.facts,
             "data_sha256": self.data_sha256,
         }
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        write_bytes(self.folder / "run.json", text.encode("utf-8"), overwrite=True)
+        write_bytes(self.folder / RUN_FILE, text.encode("utf-8"), overwrite=True)
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -123,28 +117,21 @@ class Run:
         Raises:
             RunError: If the folder holds no run, or one that this version cannot read.
         """
-        path = folder / "run.json"
+        path = folder / RUN_FILE
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is a file, not a run folder")
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if content["version"] != RUN_VERSION:
                 raise InputError(f"it has version {content['version']!r}, this edgernn reads {RUN_VERSION}")
-            run = cls(
-                folder=folder,
-                model=ModelConfig(**content["model"]),
-                codec=codec_from_json(content["codec"]),
-                training=TrainingConfig(**content["training"]),
-                data=content["data"],
-                data_sha256=content["data_sha256"],
-                task=content["task"],
-            )
-            if run.codec.size != run.model.vocabulary:
-                raise InputError(f"the codec has {run.codec.size} tokens, the model {run.model.vocabulary}")
-            if not isinstance(run.data, str | None):
-                raise InputError(f"data must be a path or null, got {run.data!r}")
+            task = find_task(content["task"])
+            facts, sha256 = content["facts"], content["data_sha256"]
+            if not isinstance(facts, dict) or not isinstance(sha256, str):
+                raise InputError("its facts must be an object, and data_sha256 text")
+            run = cls(folder, task, task.settings.from_json(content["settings"]), facts, sha256)
+            task.model(run.settings, facts)
         except FileNotFoundError as error:
-            raise RunError(f"{folder} holds no run (no run.json); train one with: edgernn train text") from error
+            raise RunError(f"{folder} holds no run (no {RUN_FILE}); train one with: edgernn train") from error
         except EdgeRNNError as error:
             raise RunError(f"{path}: {error}") from error
         except OSError as error:
@@ -153,7 +140,7 @@ class Run:
             raise RunError(f"{path} is damaged: {error}") from error
         return run
 
-    def load_model(self) -> RecurrentLM:
+    def load_model(self) -> nn.Module:
         """Return the model with the best validation loss.
 
         Raises:
@@ -163,14 +150,18 @@ class Run:
             raise RunError(
                 f"{self.model_file} is missing: no validation was reached yet (go on with --resume), or it was removed"
             )
-        model = RecurrentLM(self.model)
+        model = self.task.model(self.settings, self.facts)
         try:
             model.load_state_dict(read_tensors(self.model_file))
         except RuntimeError as error:
-            raise RunError(f"{self.model_file} does not fit run.json: {last_line(error)}") from error
+            raise RunError(f"{self.model_file} does not fit {RUN_FILE}: {last_line(error)}") from error
         return model.eval()
 
-    def step_module(self) -> RecurrentLMStep:
-        """Return the trained model in its one-step form, for export; a stream starts with a line break."""
-        tokens, unknown = self.codec.encode_lossy(_START)
-        return RecurrentLMStep(self.load_model(), codec=self.codec, start=None if unknown else int(tokens[0]))
+    def step_modules(self) -> StepModule | StagedModules:
+        """Return what the trained model is on a device, for export; errors as in `load_model`."""
+        return self.task.export(self.load_model(), self.settings, self.facts)
+
+
+def recording_file(folder: Path, name: str) -> Path:
+    """Return the file of a run folder that holds what its model, or a stage of it, is measured on."""
+    return folder / ("valid.npz" if name == MODEL else f"valid.{name}.npz")

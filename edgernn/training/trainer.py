@@ -7,19 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from edgernn.models import RecurrentLM
+from edgernn.tasks.task import Data
 from edgernn.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from edgernn.training.evaluate import evaluate
 from edgernn.training.regularization import decay_groups, penalty, weight_matrices
 from edgernn.training.run import Run
 from edgernn.training.schedule import learning_rate
-from edgernn.training.segments import Segments
 from edgernn.training.tensors import read_tensors, write_tensors
 from edgernn.training.window import Window
 from edgernn_runtime.errors import InputError, TrainingError
@@ -38,15 +33,15 @@ class Progress:
     Attributes:
         step: Optimiser steps taken.
         spent: The share of the budget that is spent, 0 to 1.
-        loss: The loss of the step, in nats per token.
-        tokens_per_s: Training speed since this part of the run began.
+        loss: The loss of the step, in nats.
+        steps_per_s: Training speed since this part of the run began.
         valid_loss: The best validation loss so far, in nats; infinity before the first.
     """
 
     step: int
     spent: float
     loss: float
-    tokens_per_s: float
+    steps_per_s: float
     valid_loss: float
 
 
@@ -66,38 +61,35 @@ class TrainingResult:
 class Trainer:
     """Trains the model of one run. Mutable; everything it needs to go on is in the run's checkpoint.
 
-    Lanes of the training text are read segment by segment, the state carried across and gradients cut
-    between them (Williams and Peng 1990), with AdamW (Loshchilov and Hutter 2019) and clipping of the
-    gradient's norm (Pascanu et al. 2013).
+    AdamW (Loshchilov and Hutter 2019) with clipping of the gradient's norm (Pascanu et al. 2013). What a step
+    carries to the next, such as the state of long texts, is the task's; gradients are cut between steps
+    (Williams and Peng 1990).
     """
 
-    def __init__(self, run: Run, *, train: NDArray[np.int64], valid: NDArray[np.int64], resume: bool) -> None:
+    def __init__(self, run: Run, data: Data, *, resume: bool) -> None:
         """Prepare a run, from its checkpoint or from the seed.
 
         Args:
             run: The run; its folder exists.
-            train: Training tokens `[length]`.
-            valid: Validation tokens `[length]`.
+            data: What its task has read.
             resume: Whether to go on from the checkpoint.
 
         Raises:
-            DataError: If there are too few training tokens.
             RunError: If the checkpoint or the best weights so far are damaged.
             InputError: If the budget is smaller than what is spent already.
         """
-        config = run.training
+        config = run.settings
         self.run = run
         self.config = config
-        self.segments = Segments(train, batch=config.batch, length=config.segment, seed=config.seed)
-        self.valid = valid
+        self.data = data
         torch.manual_seed(config.seed)
-        self.model = RecurrentLM(run.model)
+        self.model = run.task.model(config, run.facts)
         self.weights = weight_matrices(self.model)
         groups = decay_groups(self.model, config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=_BETAS)
         self.position, self.window = Position(), Window()
         self._saved = 0.0  # when the last checkpoint was written, in monotonic seconds
-        self.state: tuple[Tensor, ...] = self.model.init(config.batch)
+        self.state: tuple[Tensor, ...] = run.task.begin(self.model, config)
         if resume and run.checkpoint_file.exists():
             self.position, self.state, self.window = load_checkpoint(
                 run.checkpoint_file, model=self.model, optimizer=self.optimizer, like=self.state
@@ -137,8 +129,8 @@ class Trainer:
             if self.position.finished or interrupted or now - self._saved > CHECKPOINT_SECONDS:
                 self._save()
                 self._saved = now
-            tokens = (self.position.step - first) * self.config.batch * self.config.segment
-            report(Progress(self.position.step, self._spent(), loss, tokens / (now - started), self.position.best_loss))
+            speed = (self.position.step - first) / (now - started)
+            report(Progress(self.position.step, self._spent(), loss, speed, self.position.best_loss))
             if interrupted:
                 return TrainingResult(self.position, interrupted=True)
         return TrainingResult(self.position, interrupted=False)
@@ -160,12 +152,10 @@ class Trainer:
         return self._spent() >= 1 or (patience > 0 and self.position.since_best >= patience)
 
     def _step(self, rate: float) -> float:
-        """Train on the next segment and return its loss, in nats per token."""
-        segment = self.segments.at(self.position.step)
-        if segment.first:
-            self.state = self.model.init(self.config.batch)
-        logits, state = self.model.scan(segment.inputs, self.state)
-        loss = functional.cross_entropy(logits.flatten(0, 1), segment.targets.flatten())
+        """Train one step and return its loss, in nats."""
+        loss, state = self.run.task.loss(
+            self.model, self.data, step=self.position.step, state=self.state, spent=self._spent()
+        )
         self.optimizer.zero_grad()
         torch.autograd.backward(loss + penalty(self.weights, l1=self.config.l1, l2=self.config.l2))
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm))
@@ -175,7 +165,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
-        self.state = tuple(tensor.detach() for tensor in state)
+        self.state = state
         self.window.add(value, norm)
         return value
 
@@ -186,8 +176,11 @@ class Trainer:
         )
 
     def _validate(self) -> None:
-        """Measure the model on the validation tokens; keep its weights if it is the best so far."""
-        found = evaluate(self.model, self.valid)
+        """Measure the model on what is held out; keep its weights if it is the best so far."""
+        self.model.eval()
+        with torch.inference_mode():
+            found = self.run.task.evaluate(self.model, self.data)
+        self.model.train()
         if not math.isfinite(found.loss):
             raise self._diverged(f"validation loss {found.loss}")
         summary = self.window.summary(self.config.clip_norm)
@@ -195,7 +188,7 @@ class Trainer:
         self.position = replace(
             self.position,
             best_loss=found.loss if better else self.position.best_loss,
-            best_accuracy=found.accuracy if better else self.position.best_accuracy,
+            best_metrics=dict(found.metrics) if better else self.position.best_metrics,
             best_step=self.position.step if better else self.position.best_step,
             since_best=0 if better else self.position.since_best + 1,
             train_loss=summary["train_loss"],
@@ -209,8 +202,7 @@ class Trainer:
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             **summary,
             "valid_loss": found.loss,
-            "bits_per_token": found.bits_per_token,
-            "accuracy": found.accuracy,
+            **found.metrics,
         }
         with self.run.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from edgernn_export.bundle_exporter import StagedModules as StagedModules
     from edgernn_export.bundle_exporter import export_bundle as export_bundle
     from edgernn_export.exporter import ExportReport as ExportReport
     from edgernn_export.exporter import export as export
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edgernn_export.lifting.lifter import lift as lift
     from edgernn_export.quantization.quantizer import QuantizeReport as QuantizeReport
     from edgernn_export.quantization.quantizer import quantize as quantize
+    from edgernn_export.recording import Recording as Recording
     from edgernn_export.step import StepModule as StepModule
     from edgernn_export.torch_engine import TorchEngine as TorchEngine
     from edgernn_export.verification import VerifyReport as VerifyReport
@@ -29,6 +31,8 @@ _HOMES: Final = {
     "LiftOptions": "lifting.lifter",
     "LiftedStep": "lifting.lifted_step",
     "QuantizeReport": "quantization.quantizer",
+    "Recording": "recording",
+    "StagedModules": "bundle_exporter",
     "StepModule": "step",
     "TorchEngine": "torch_engine",
     "VerifyReport": "verification",

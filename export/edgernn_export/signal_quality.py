@@ -1,25 +1,26 @@
 """Quality of a model of frames: the signal-to-noise ratio of its outputs against a reference."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn_runtime.engine import Array, Engine
+from edgernn_export.recording import Recording
+from edgernn_runtime.engine import Engine
 
 
-def run_stream(engine: Engine, sequence: Sequence[Array]) -> NDArray[np.float64]:
-    """Return the main outputs of one stream, `[steps, ...]`, inputs beside the main one at zero.
+def run_stream(engine: Engine, recording: Recording) -> NDArray[np.float64]:
+    """Return the main outputs for what was recorded, `[steps, ...]`, from the initial state where it starts.
 
-    Args:
-        engine: The model.
-        sequence: One array without the batch per step.
+    Raises:
+        InputError: If the recording does not fit the model.
     """
+    recording.check(engine.spec)
     executor = engine.executor(1)
-    value, output = executor.inputs[engine.spec.main_input.name], executor.outputs[engine.spec.main_output.name]
-    made = np.empty((len(sequence), *output.shape[1:]))
-    for row, given in zip(made, sequence, strict=True):
-        value[0] = given
+    output = executor.outputs[engine.spec.main_output.name]
+    made = np.empty((len(recording), *output.shape[1:]))
+    for step, row in enumerate(made):
+        if recording.starts[step]:
+            executor.reset_row(0)
+        recording.feed(executor, step)
         executor.run()
         row[...] = output[0]
     return made

@@ -5,20 +5,21 @@ each is fed its own tokens, with shared noise, so that a difference can change t
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn_export.likelihood import log_sum_exp
 from edgernn_export.parity import max_abs
-from edgernn_export.perplexity import log_sum_exp
-from edgernn_runtime.engine import Array, Engine, Executor
+from edgernn_export.recording import Recording
+from edgernn_runtime.engine import Array, Engine
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.noise import uniforms
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.spec import Spec
+from edgernn_runtime.stream import Stream
 
 FLOAT_TOLERANCE: Final = 1e-3
 """Between float32 models: over 10,000 steps the rounding of long-lived cell states adds up to some 1e-4."""
@@ -73,15 +74,15 @@ class TeacherForced:
 
 @dataclass(frozen=True, slots=True)
 class FreeRunning:
-    """Whether two engines generate the same tokens from the same noise.
+    """Whether two engines generate the same tokens or frames from the same noise.
 
     Attributes:
-        steps: The number of tokens.
-        first_divergence: The first step at which they chose different tokens; None if they never did.
-        agreement: The share of steps with the same token.
+        steps: The number of tokens or frames.
+        first_divergence: The first step at which they differ; None if they never did.
+        agreement: The share of steps at which they agree.
         margin: How narrow the source's choice was at the first divergence: for greedy decoding the
             distance of its two highest logits, for sampling the distance of the uniform from the
-            nearer edge of the chosen token's interval. None without a divergence.
+            nearer edge of the chosen token's interval. None without a divergence, and for frames.
     """
 
     steps: int
@@ -116,50 +117,51 @@ class VerifyReport:
 
 
 def verify(
-    source: Engine, candidate: Engine, sequence: Sequence[Array], *, tolerance: float | None, seed: int = 0
+    source: Engine, candidate: Engine, recording: Recording, *, tolerance: float | None, seed: int = 0
 ) -> VerifyReport:
     """Compare two engines of one interface along one stream.
 
     Args:
         source: What should be computed.
         candidate: What is compared with it.
-        sequence: Inputs of one stream, one array without the batch per step; free running takes as
-            many steps, from the source's start token.
+        recording: What both are fed, as one stream whatever starts in between; free running takes as many steps,
+            from the source's start, and the inputs beside the main one from here.
         tolerance: The largest absolute difference allowed in the main output, teacher-forced.
         seed: The seed of the shared noise.
 
     Raises:
-        InputError: If the models have different inputs, outputs or states, or the sequence is empty.
+        InputError: If the models have different inputs, outputs or states, or the recording does not fit them.
     """
     _check_interfaces(source.spec, candidate.spec)
+    recording.check(source.spec)
     limit = FLOAT_TOLERANCE if tolerance is None else tolerance
-    forced = teacher_forced(source, candidate, sequence, tolerance=limit)
+    forced = teacher_forced(source, candidate, recording, tolerance=limit)
     greedy = sampled = None
-    if source.spec.vocabulary and math.isfinite(forced.max_abs):
-        greedy = free_running(source, candidate, len(sequence), sampler=GREEDY, seed=seed)
-        sampled = free_running(source, candidate, len(sequence), sampler=Sampler(), seed=seed)
-    return VerifyReport(len(sequence), forced, greedy, sampled, tolerance)
+    if source.spec.feedback is not None and math.isfinite(forced.max_abs):
+        greedy = free_running(source, candidate, recording, sampler=GREEDY, seed=seed, tolerance=limit)
+        sampled = free_running(source, candidate, recording, sampler=Sampler(), seed=seed, tolerance=limit)
+    return VerifyReport(len(recording), forced, greedy, sampled, tolerance)
 
 
 def teacher_forced(
-    source: Engine, candidate: Engine, sequence: Sequence[Array], *, tolerance: float = FLOAT_TOLERANCE
+    source: Engine, candidate: Engine, recording: Recording, *, tolerance: float = FLOAT_TOLERANCE
 ) -> TeacherForced:
-    """Compare two engines that are both fed `sequence`; arguments as in `verify`."""
-    if len(sequence) == 0:
-        raise InputError("there are no inputs to compare the models on")
+    """Compare two engines that are both fed `recording`; arguments as in `verify`."""
+    recording.check(source.spec)
     first, second = source.executor(1), candidate.executor(1)
     output = source.spec.main_output
-    distances = np.empty((len(sequence), 2))
-    divergences = np.zeros(len(sequence))
-    drift = np.zeros((len(sequence), len(source.spec.states)))
-    for step, value in enumerate(sequence):
+    tokens = output.role == "logits" and source.spec.distribution == "categorical"
+    distances = np.empty((len(recording), 2))
+    divergences = np.zeros(len(recording))
+    drift = np.zeros((len(recording), len(source.spec.states)))
+    for step in range(len(recording)):
         for executor in (first, second):
-            executor.inputs[source.spec.main_input.name][0] = value
+            recording.feed(executor, step)
             executor.run()
         left, right = first.outputs[output.name], second.outputs[output.name]
         distance = np.abs(left.astype(np.float64) - right.astype(np.float64))
         distances[step] = distance.max(), distance.mean()
-        if output.role == "logits":
+        if tokens:
             divergences[step] = _kl_nats(left[0], right[0])
         pairs = zip(first.read_state(), second.read_state(), strict=True)
         drift[step] = [max_abs(before, after) for before, after in pairs]
@@ -168,29 +170,41 @@ def teacher_forced(
         for state, column in zip(source.spec.states, drift.T, strict=True)
     )
     return TeacherForced(
-        steps=len(sequence),
+        steps=len(recording),
         max_abs=float(distances[:, 0].max()),
         mean_abs=float(distances[:, 1].mean()),
-        kl_nats=float(divergences.mean()) if output.role == "logits" else None,
+        kl_nats=float(divergences.mean()) if tokens else None,
         first_divergence=_first_above(distances[:, 0], tolerance),
         states=tuple(states),
     )
 
 
-def free_running(source: Engine, candidate: Engine, steps: int, *, sampler: Sampler, seed: int) -> FreeRunning:
-    """Compare the tokens that two engines generate with one sampler and the same noise."""
-    noise = uniforms(seed, 0, steps)
-    engines = [_FreeStream(engine, sampler) for engine in (source, candidate)]
-    same = np.zeros(steps, bool)
+def free_running(
+    source: Engine,
+    candidate: Engine,
+    recording: Recording,
+    *,
+    sampler: Sampler,
+    seed: int,
+    tolerance: float = FLOAT_TOLERANCE,
+) -> FreeRunning:
+    """Compare what two engines generate with one sampler and the same noise.
+
+    Tokens agree if they are the same, frames if no number of theirs differs by more than the tolerance. The inputs
+    beside the main one are those of `recording`, and as many steps are taken.
+    """
+    streams = [_FreeStream(engine, recording, sampler, seed) for engine in (source, candidate)]
+    noise = uniforms(seed, 0, len(recording))
+    same = np.zeros(len(recording), bool)
     margin = None
-    for step, uniform in enumerate(noise):
-        tokens = [engine.next_token(float(uniform)) for engine in engines]
-        same[step] = tokens[0] == tokens[1]
-        if margin is None and not same[step]:
-            margin = _margin(engines[0].logits, tokens[0], sampler, float(uniform))
+    for step in range(len(recording)):
+        left, right = (stream.next_value(step) for stream in streams)
+        same[step] = max_abs(np.asarray(left), np.asarray(right)) <= (0 if isinstance(left, int) else tolerance)
+        if margin is None and not same[step] and isinstance(left, int):
+            margin = _margin(streams[0].logits(), left, sampler, float(noise[step]))
     different = np.flatnonzero(~same)
     return FreeRunning(
-        steps=steps,
+        steps=len(recording),
         first_divergence=int(different[0]) if different.size else None,
         agreement=float(same.mean()),
         margin=margin,
@@ -198,22 +212,31 @@ def free_running(source: Engine, candidate: Engine, steps: int, *, sampler: Samp
 
 
 class _FreeStream:
-    """An executor that is fed its own tokens."""
+    """A stream that is fed what it generates, and a recording's other inputs."""
 
-    def __init__(self, engine: Engine, sampler: Sampler) -> None:
+    def __init__(self, engine: Engine, recording: Recording, sampler: Sampler, seed: int) -> None:
         feedback = engine.spec.feedback
         assert feedback is not None  # noqa: S101, only generative models come here
-        self._executor: Executor = engine.executor(1)
-        self._input = self._executor.inputs[feedback.input]
-        self._sampler = sampler
-        self._token = feedback.start or 0
-        self.logits = cast("NDArray[np.float32]", self._executor.outputs[feedback.output][0])
+        self._stream = Stream(engine.spec, engine.model_id, engine.executor, seed=seed, sampler=sampler)
+        self._tokens = bool(engine.spec.vocabulary)
+        self._output = feedback.output
+        self._others = {
+            name: array.astype(engine.spec.input(name).dtype)
+            for name, array in recording.inputs.items()
+            if name != feedback.input
+        }
+        if feedback.start is None:
+            self._stream.prefill(np.zeros((1, *engine.spec.main_input.sized(1)[1:]), engine.spec.main_input.dtype))
 
-    def next_token(self, uniform: float) -> int:
-        self._input[0] = self._token
-        self._executor.run()
-        self._token = self._sampler.sample(self.logits, uniform)
-        return self._token
+    def next_value(self, step: int) -> int | NDArray[np.float32]:
+        for name, array in self._others.items():
+            self._stream.set_input(name, array[step])
+        if self._tokens:
+            return next(self._stream.generate(1))
+        return next(self._stream.generate_frames(1))
+
+    def logits(self) -> NDArray[np.float32]:
+        return cast("NDArray[np.float32]", self._stream.output(self._output))
 
 
 def _kl_nats(left: Array, right: Array) -> float:

@@ -4,11 +4,17 @@ It needs numpy and onnxruntime, and nothing else.
 """
 
 from edgernn_runtime.bundle import Bundle as Bundle
-from edgernn_runtime.bundle import Link as Link
 from edgernn_runtime.bundle import load_bundle as load_bundle
-from edgernn_runtime.codec import ByteCodec as ByteCodec
-from edgernn_runtime.codec import CharacterCodec as CharacterCodec
-from edgernn_runtime.codec import Codec as Codec
+from edgernn_runtime.bundle_spec import BundleSpec as BundleSpec
+from edgernn_runtime.bundle_spec import Link as Link
+from edgernn_runtime.bundle_spec import Stage as Stage
+from edgernn_runtime.codecs import ByteCodec as ByteCodec
+from edgernn_runtime.codecs import CharacterCodec as CharacterCodec
+from edgernn_runtime.codecs import Codec as Codec
+from edgernn_runtime.codecs import ImageCodec as ImageCodec
+from edgernn_runtime.codecs import LabelCodec as LabelCodec
+from edgernn_runtime.codecs import SeriesCodec as SeriesCodec
+from edgernn_runtime.codecs import TextCodec as TextCodec
 from edgernn_runtime.engine import Engine as Engine
 from edgernn_runtime.engine import Executor as Executor
 from edgernn_runtime.engine import Placement as Placement

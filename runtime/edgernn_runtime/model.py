@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from edgernn_runtime.engine import Engine, Executor, Placement
-from edgernn_runtime.engines.ort import OrtEngine
+from edgernn_runtime.engines.opening import open_engine
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.providers import ProviderRequest, resolve
 from edgernn_runtime.sampling import GREEDY, Sampler
@@ -24,10 +24,10 @@ def load(
     spinning: bool = False,
     strict: bool = False,
 ) -> "Model":
-    """Return the step model in a file.
+    """Return the step model in a file, or that of the stages in a bundle's folder.
 
     Args:
-        path: A `.onnx` file that edgernn exported.
+        path: A `.onnx` file that edgernn exported, or a folder with a `bundle.json`.
         providers: An execution provider, or several in order of preference: short names (`cpu`, `cuda`, `tensorrt`,
             `openvino`, `coreml`, `directml`, `qnn`, `webgpu`, ...), full names, or pairs of a name
             and the provider's options. Each one named must be there.
@@ -45,13 +45,7 @@ def load(
     if not 1 <= threads <= MAX_THREADS:
         raise InputError(f"threads must lie in 1..{MAX_THREADS}, got {threads}")
     return Model(
-        OrtEngine(
-            Path(path),
-            resolve([providers] if isinstance(providers, str) else providers),
-            threads=threads,
-            spinning=spinning,
-            strict=strict,
-        )
+        open_engine(Path(path), resolve(providers), threads=threads, spinning=spinning, strict=strict),
     )
 
 

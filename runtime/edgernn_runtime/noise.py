@@ -63,3 +63,12 @@ def uniforms(seed: int, start: int, count: int, *, lane: int = 0) -> NDArray[np.
     counter[:, 2] = lane // 4
     words = philox(counter, (seed & 0xFFFFFFFF, seed >> 32))[:, lane % 4]
     return (words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def step_uniforms(seed: int, step: int, count: int) -> NDArray[np.float32]:
+    """Return the uniforms of one step in lanes 0 to `count - 1`, float32 `[count]`; as `uniforms` gives each."""
+    counter = np.zeros((-(-count // 4), 4), np.uint32)
+    counter[:, 0], counter[:, 1] = step & 0xFFFFFFFF, step >> 32
+    counter[:, 2] = np.arange(len(counter))
+    words = philox(counter, (seed & 0xFFFFFFFF, seed >> 32)).ravel()[:count]
+    return (words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)

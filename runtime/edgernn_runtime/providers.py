@@ -85,18 +85,19 @@ class ProviderReport:
     fix: str | None
 
 
-def resolve(requests: Sequence[ProviderRequest]) -> tuple[Provider, ...]:
+def resolve(requests: str | Sequence[ProviderRequest]) -> tuple[Provider, ...]:
     """Return the providers that `requests` names, checked against this machine.
 
     Args:
-        requests: Short names, full names, or pairs of a name and the provider's options.
+        requests: One name, or several of them in order of preference: short names, full names, or pairs of a name
+            and the provider's options.
 
     Raises:
         ProviderError: If a name is unknown or named twice, or the installed ONNX Runtime lacks the provider.
     """
     if not requests:
         raise ProviderError(f"name at least one provider: {', '.join(available())}")
-    resolved = tuple(_resolve_one(request) for request in requests)
+    resolved = tuple(_resolve_one(request) for request in ([requests] if isinstance(requests, str) else requests))
     if len({provider.name for provider in resolved}) < len(resolved):
         raise ProviderError(f"a provider is named twice: {', '.join(short_name(each.name) for each in resolved)}")
     return resolved

@@ -12,14 +12,15 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn_runtime.codec import Codec
+from edgernn_runtime.codecs import ByteCodec, CharacterCodec, Codec, LabelCodec, SeriesCodec, TextCodec
+from edgernn_runtime.distributions import PARAMETER_AXES
 from edgernn_runtime.errors import SpecError
 
 BATCH: Final = "batch"
 FLUSH: Final = "flush"
 """The input, a control, that is 1 once the sequence has ended and outputs that lag behind are asked for."""
 
-Role = Literal["token", "frame", "condition", "control", "noise", "logits", "params"]
+Role = Literal["token", "frame", "condition", "latent", "control", "noise", "logits", "params"]
 Distribution = Literal["categorical", "bernoulli", "gaussian", "logistic_mixture", "none"]
 BatchMode = Literal["dynamic", 1]
 Axis = int | str
@@ -94,7 +95,8 @@ class Feedback:
     Attributes:
         output: The name of the output that is sampled.
         input: The name of the input that takes the sample.
-        start: The token that begins a stream without a prompt; None if there is none.
+        start: The token that begins a stream without a prompt, or the number that fills its first frame; None if
+            there is none.
     """
 
     output: str
@@ -141,7 +143,7 @@ class Spec:
         source_sha256: SHA-256 of the source's weights.
         distribution: How the feedback output parametrises what is sampled.
         feedback: What makes the model generative; None for a model that only listens.
-        codec: How tokens become text; None where there are none.
+        codec: What its numbers mean: how tokens become text, or values pictures, series or labels; None if unknown.
         batch: `"dynamic"`, or 1 for a graph that takes no more.
         rate_hz: Frames a second, for signals; None elsewhere.
         frames_per_step: Frames that one step takes.
@@ -179,6 +181,11 @@ class Spec:
         if self.feedback is None or self.distribution != "categorical":
             return 0
         return int(self.main_output.shape[-1])
+
+    @property
+    def text_codec(self) -> TextCodec | None:
+        """The codec, if it is one of text."""
+        return self.codec if isinstance(self.codec, CharacterCodec | ByteCodec) else None
 
     @property
     def main_input(self) -> TensorSpec:
@@ -237,6 +244,7 @@ def _check(spec: Spec) -> None:
             raise SpecError(f"two tensors share a name: {', '.join(sorted(names))}")
     _check_numbers(spec)
     _check_feedback(spec)
+    _check_codec(spec)
 
 
 def _check_numbers(spec: Spec) -> None:
@@ -260,16 +268,54 @@ def _check_feedback(spec: Spec) -> None:
         raise SpecError(f"feedback.output names {feedback.output}, which is no output")
     if feedback.input not in {tensor.name for tensor in spec.inputs}:
         raise SpecError(f"feedback.input names {feedback.input}, which is no input")
-    if spec.distribution == "categorical" and len(spec.main_output.shape) != 2:
+    if spec.distribution == "categorical":
+        _check_tokens(spec, feedback)
+    else:
+        _check_frames(spec, feedback)
+
+
+def _check_tokens(spec: Spec, feedback: Feedback) -> None:
+    """Check a model whose tokens are drawn from its logits."""
+    if len(spec.main_output.shape) != 2:
         raise SpecError(f"{feedback.output}.shape must be batch and vocabulary, got {list(spec.main_output.shape)}")
-    if spec.distribution == "categorical" and spec.main_output.dtype != "float32":
+    if spec.main_output.dtype != "float32":
         raise SpecError(f"{feedback.output}.dtype must be float32, got {spec.main_output.dtype}")
-    if spec.distribution == "categorical" and (spec.main_input.dtype not in _TOKENS or len(spec.main_input.shape) != 1):
+    if spec.main_input.dtype not in _TOKENS or len(spec.main_input.shape) != 1:
         raise SpecError(f"{feedback.input} must be int64 or int32 of the batch alone, as tokens are")
     size = spec.vocabulary
-    if spec.distribution == "categorical" and spec.main_input.size not in (None, size):
+    if spec.main_input.size not in (None, size):
         raise SpecError(f"{feedback.input}.size is {spec.main_input.size}, but {feedback.output} has {size} tokens")
-    if spec.codec is not None and spec.codec.size != size:
-        raise SpecError(f"codec has {spec.codec.size} tokens, but {feedback.output} has {size}")
     if feedback.start is not None and not 0 <= feedback.start < size:
         raise SpecError(f"feedback.start must lie in 0..{size - 1}, got {feedback.start}")
+
+
+def _check_frames(spec: Spec, feedback: Feedback) -> None:
+    """Check a model whose frames are drawn from the parameters that it gives."""
+    value, parameters = spec.main_input, spec.main_output
+    if (value.dtype, parameters.dtype) != ("float32", "float32"):
+        raise SpecError(
+            f"{feedback.input} and {feedback.output} must be float32, got {value.dtype}, {parameters.dtype}"
+        )
+    axes = PARAMETER_AXES[spec.distribution]
+    shape, behind = parameters.shape[: len(parameters.shape) - axes], parameters.shape[len(parameters.shape) - axes :]
+    if shape != value.shape or behind[-1:] not in ((), ({1: 2, 2: 3}.get(axes),)):
+        raise SpecError(
+            f"{feedback.output}.shape must hold {spec.distribution} parameters of {feedback.input} "
+            f"{list(value.shape)}, got {list(parameters.shape)}"
+        )
+
+
+def _check_codec(spec: Spec) -> None:
+    """Check that the codec is one of as many tokens, labels or columns as the model has."""
+    codec = spec.codec
+    if isinstance(codec, LabelCodec):
+        tensor, what = spec.main_output, "labels"
+    elif isinstance(codec, SeriesCodec):
+        tensor, what = spec.main_input, "columns"
+    elif codec is not None and spec.vocabulary:
+        tensor, what = spec.main_output, "tokens"
+    else:
+        return
+    size = (tensor.sized(1)[1:] or (1,))[-1]
+    if codec.size != size:
+        raise SpecError(f"codec has {codec.size} {what}, but {tensor.name} has {size}")

@@ -6,11 +6,11 @@ from dataclasses import fields, is_dataclass, replace
 from types import NoneType
 from typing import Final, Literal, cast, get_args, get_origin, get_type_hints
 
-from edgernn_runtime.codec import ByteCodec, CharacterCodec, Codec, codec_from_json
+from edgernn_runtime.codecs import Codec
 from edgernn_runtime.errors import SpecError
 from edgernn_runtime.spec import Axis, Spec
 
-SPEC_VERSION: Final = 2
+SPEC_VERSION: Final = 3
 SPEC_KEY: Final = "edgernn.spec"
 MODEL_ID_KEY: Final = "edgernn.model_id"
 
@@ -67,11 +67,31 @@ def spec_from_metadata(metadata: Mapping[str, str]) -> tuple[Spec, str]:
     return spec_from_json(metadata[SPEC_KEY]), metadata[MODEL_ID_KEY]
 
 
+def codec_to_json(codec: Codec) -> dict[str, object]:
+    """Return a codec as a Spec holds it: its kind and its fields."""
+    values = {field.name: _encode(getattr(codec, field.name)) for field in fields(codec) if field.init}
+    return {"kind": codec.kind, **values}
+
+
+def codec_from_json(source: Mapping[str, object]) -> Codec:
+    """Return the codec that `codec_to_json` described.
+
+    Raises:
+        SpecError: If the description is of no codec that this version knows, or its fields are not its own.
+    """
+    kinds: dict[object, type[Codec]] = {kind.kind: kind for kind in get_args(Codec)}
+    kind = source.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise SpecError(f"codec.kind must be one of {', '.join(map(str, kinds))}, got {kind!r}")
+    rest = {name: value for name, value in source.items() if name != "kind"}
+    return cast("Codec", _decode_dataclass(kinds[kind], rest, "codec"))
+
+
 def _encode(value: object) -> object:
-    if isinstance(value, CharacterCodec | ByteCodec):
-        return value.to_json()
+    if isinstance(value, Codec):
+        return codec_to_json(value)
     if is_dataclass(value):
-        return {field.name: _encode(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: _encode(getattr(value, field.name)) for field in fields(value) if field.init}
     if isinstance(value, tuple):
         return [_encode(item) for item in value]
     return value
@@ -80,8 +100,8 @@ def _encode(value: object) -> object:
 def _decode(kind: object, value: object, where: str) -> object:
     """Return `value` as the annotated type `kind`, or raise a SpecError that names `where`."""
     origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Codec:
-        return codec_from_json(_object(value, where))
+    if {*arguments} - {NoneType} == {*get_args(Codec)}:
+        return None if value is None else codec_from_json(_object(value, where))
     if isinstance(kind, type) and is_dataclass(kind):
         return _decode_dataclass(kind, _object(value, where), where)
     if NoneType in arguments:
@@ -100,7 +120,7 @@ def _decode(kind: object, value: object, where: str) -> object:
 
 def _decode_dataclass(kind: type, source: dict[str, object], where: str) -> object:
     hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind)]
+    names = [field.name for field in fields(kind) if field.init]
     unknown, missing = sorted(source.keys() - set(names)), [name for name in names if name not in source]
     if unknown:
         raise SpecError(f"{where}.{unknown[0]} is a field that this version does not know")

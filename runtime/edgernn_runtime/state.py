@@ -18,6 +18,7 @@ from edgernn_runtime.spec import Spec
 STATE_VERSION: Final = 1
 STEP_LIMIT: Final = 2**63
 _HEADER: Final = "edgernn.state"
+_PENDING: Final = "pending"
 _DAMAGE: Final = (ArithmeticError, EOFError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 """What reading a damaged `.npz` or a header of the wrong form can raise."""
 
@@ -32,7 +33,7 @@ class State:
         step: Steps taken since the last reset; also the position in the noise.
         seed: The seed of the noise.
         sampler: How the next tokens are chosen.
-        pending: A token that was chosen or given, and not yet fed to the model.
+        pending: A token or frame that was chosen or given, and not yet fed to the model.
         held: Bytes of an unfinished character that the codec holds back.
         inputs: What was set in the inputs beside the main one, in the order of the Spec, batch first;
             empty for zeros.
@@ -43,7 +44,7 @@ class State:
     step: int = 0
     seed: int = 0
     sampler: Sampler = GREEDY
-    pending: int | None = None
+    pending: int | NDArray[np.float32] | None = None
     held: bytes = b""
     inputs: tuple[NDArray[np.generic], ...] = field(default=(), repr=False)
 
@@ -58,6 +59,10 @@ class State:
             for array in copies:
                 array.flags.writeable = False
             object.__setattr__(self, name, copies)
+        if isinstance(self.pending, np.ndarray):
+            frame = np.array(self.pending, np.float32)
+            frame.flags.writeable = False
+            object.__setattr__(self, "pending", frame)
 
     @property
     def batch(self) -> int:
@@ -102,11 +107,13 @@ class State:
             "step": self.step,
             "seed": self.seed,
             "sampler": asdict(self.sampler),
-            "pending": self.pending,
+            "pending": self.pending if isinstance(self.pending, int) else None,
             "held": self.held.hex(),
         }
         arrays = {str(i): array for i, array in enumerate(self.arrays)}
         arrays |= {f"input.{i}": array for i, array in enumerate(self.inputs)}
+        if isinstance(self.pending, np.ndarray):
+            arrays[_PENDING] = self.pending
 
         def write(file: BinaryIO) -> None:
             np.savez(file, allow_pickle=False, **{_HEADER: np.array(json.dumps(header))}, **arrays)
@@ -123,14 +130,14 @@ class State:
         from zipfile import BadZipFile  # noqa: PLC0415, costs a cold start 4 ms, and only loading a state needs it
 
         try:
-            header, arrays, inputs = _read(Path(path))
+            header, arrays, inputs, frame = _read(Path(path))
             return cls(
                 model_id=str(header["model_id"]),
                 arrays=arrays,
                 step=int(header["step"]),
                 seed=int(header["seed"]),
                 sampler=Sampler(**header["sampler"]),
-                pending=None if header["pending"] is None else int(header["pending"]),
+                pending=frame if header["pending"] is None else int(header["pending"]),
                 held=bytes.fromhex(header["held"]),
                 inputs=inputs,
             )
@@ -142,16 +149,20 @@ class State:
             raise StateError(f"{path} holds no saved state, or is damaged") from error
 
 
-def _read(path: Path) -> tuple[dict[str, Any], tuple[NDArray[np.generic], ...], tuple[NDArray[np.generic], ...]]:
-    """Return the header, the states and the inputs in a saved state."""
+_Arrays = tuple[NDArray[np.generic], ...]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], _Arrays, _Arrays, NDArray[np.float32] | None]:
+    """Return the header, the states, the inputs and a pending frame in a saved state."""
     with np.load(path, allow_pickle=False) as content:
         header: dict[str, Any] = json.loads(str(content[_HEADER]))
         names = content.files
         arrays = tuple(content[str(i)] for i in range(sum(name.isdecimal() for name in names)))
-        inputs = tuple(content[f"input.{i}"] for i in range(len(names) - 1 - len(arrays)))
+        inputs = tuple(content[f"input.{i}"] for i in range(sum(name.startswith("input.") for name in names)))
+        frame = content[_PENDING].astype(np.float32) if _PENDING in names else None
     if header["version"] != STATE_VERSION:
         raise StateError(f"{path} has state version {header['version']!r}, this edgernn reads {STATE_VERSION}")
-    return header, arrays, inputs
+    return header, arrays, inputs, frame
 
 
 def check_states(spec: Spec, arrays: Sequence[NDArray[np.generic]], batch: int) -> None:

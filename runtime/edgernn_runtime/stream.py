@@ -7,21 +7,24 @@ from typing import Final, SupportsIndex, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn_runtime.distributions import UNIFORMS, draw, normals
 from edgernn_runtime.engine import Array, Executor
 from edgernn_runtime.errors import InputError, StateError
-from edgernn_runtime.noise import SEED_LIMIT, uniforms
+from edgernn_runtime.noise import SEED_LIMIT, step_uniforms, uniforms
 from edgernn_runtime.sampling import Sampler
 from edgernn_runtime.spec import Spec, flush_input
 from edgernn_runtime.state import State
 
 _NOISE_BLOCK: Final = 256
+_LATENT_STEP: Final = 2**63
+"""The step whose noise a latent is made of; no stream gets so far."""
 
 
 class Stream:
     """One live generation. Mutable, and for one thread at a time; `Model.stream` makes one.
 
-    A token that was given or chosen and not yet fed to the model is *pending*. It is fed by whatever
-    comes next, so a stream that is cut between two tokens and restored continues exactly.
+    A token or frame that was given or chosen and not yet fed to the model is *pending*. It is fed by whatever
+    comes next, so a stream that is cut between two of them and restored continues exactly.
     """
 
     def __init__(
@@ -48,12 +51,13 @@ class Stream:
         self._row: Array = self._output[0, ...]  # a view, also of an output of the batch alone
         self._others = [self._executor.inputs[each.name] for each in spec.inputs if each != spec.main_input]
         self._vocabulary = spec.vocabulary
+        self._text = spec.text_codec
         self._logits = cast("NDArray[np.float32]", self._row)
         self._noise: NDArray[np.float32] = np.empty(0, np.float32)
         self._noise_start = 0
         self._seed = seed
         self._step = 0
-        self._pending: int | None = None
+        self._pending: int | NDArray[np.float32] | None = None
         self._held = b""
         self.sampler = sampler
 
@@ -119,6 +123,16 @@ class Stream:
             )
         target[0] = array
 
+    def draw_latents(self) -> None:
+        """Set every latent of the model to standard normal numbers, those of the stream's seed."""
+        lane = 0
+        for tensor in self._spec.inputs:
+            if tensor.role == "latent":
+                size = self._executor.inputs[tensor.name][0].size
+                noise = step_uniforms(self._seed, _LATENT_STEP, lane + 2 * size)[lane:]
+                self.set_input(tensor.name, normals(noise).reshape(tensor.sized(1)[1:]))
+                lane += 2 * size
+
     def output(self, name: str) -> Array:
         """Return a copy of an output of the last step, without the batch; KeyError if there is none."""
         return np.array(self._executor.outputs[name][0])
@@ -173,16 +187,20 @@ class Stream:
         self._run = self._ended
         return self._frames(outputs[early:])
 
-    def prefill(self, prompt: str | Sequence[int] | NDArray[np.int64]) -> None:
-        """Feed a prompt. Its last token stays pending, so that the next one can be chosen from it.
+    def prefill(self, prompt: str | Sequence[int] | Array) -> None:
+        """Feed a prompt. What comes last stays pending, so that what follows can be chosen from it.
 
         Args:
-            prompt: Text, if the model has a codec, or tokens. An empty prompt does nothing.
+            prompt: Text, if the model has a codec of text; tokens; or frames `[frames, ...]`. An empty prompt does
+                nothing.
 
         Raises:
-            InputError: If a token or character is not in the vocabulary (nothing is fed then), or the
-                model takes no tokens.
+            InputError: If a token or character is not in the vocabulary, or a frame is not as the model takes it
+                (nothing is fed then), or nothing can be generated, so that nothing could follow.
         """
+        if not self._vocabulary:
+            self._prefill_frames(prompt)
+            return
         tokens = self._tokens(prompt)
         if tokens:
             self._held = b""
@@ -201,16 +219,38 @@ class Stream:
             stop: Tokens that end the generation.
 
         Raises:
-            InputError: If the model is not generative, or there is neither a prompt nor a start token.
+            InputError: If the model generates no tokens, or there is neither a prompt nor a start token.
         """
         if not self._vocabulary:
-            raise InputError("the model does not generate tokens: its Spec has no feedback")
+            raise InputError(
+                "the model does not generate tokens: "
+                + ("its Spec has no feedback" if self._spec.feedback is None else "it generates frames")
+            )
         for _ in range(max_tokens):
             token = self._next_token()
             if token in stop:
                 self._held = b""
                 return
             yield token
+
+    def generate_frames(self, max_frames: int) -> Iterator[NDArray[np.float32]]:
+        """Yield frames as they are made, each drawn from the model's distribution with the stream's noise.
+
+        The sampler's temperature scales deviations and divides logits; 0 takes the mean, or the more probable value.
+
+        Args:
+            max_frames: How many frames to yield.
+
+        Raises:
+            InputError: If the model generates no frames, or there is neither a prompt nor a first frame.
+        """
+        if self._spec.feedback is None or self._vocabulary:
+            raise InputError(
+                "the model does not generate frames: "
+                + ("it generates tokens" if self._vocabulary else "its Spec has no feedback")
+            )
+        for _ in range(max_frames):
+            yield np.array(self._next_frame())
 
     def generate_text(self, max_tokens: int, *, stop: Collection[int] = ()) -> Iterator[str]:
         """Yield generated text in pieces that never break a character; arguments as in `generate`.
@@ -229,9 +269,9 @@ class Stream:
         Raises:
             InputError: If the model has no codec, or the token is not in its vocabulary.
         """
-        if self._spec.codec is None:
-            raise InputError("the model has no codec, so its tokens are not text")
-        text, self._held = self._spec.codec.decode(self._token(token), self._held)
+        if self._text is None:
+            raise InputError("the model has no codec of text, so its tokens are not text")
+        text, self._held = self._text.decode(self._token(token), self._held)
         return text
 
     def token_of(self, text: str) -> int:
@@ -267,8 +307,7 @@ class Stream:
         state.check(self._spec, self._model_id)
         if state.batch != 1:
             raise StateError(f"a stream takes a state of batch 1, got batch {state.batch}")
-        if state.pending is not None and not 0 <= state.pending < self._vocabulary:
-            raise StateError(f"the pending token must lie in 0..{self._vocabulary - 1}, got {state.pending}")
+        self._check_pending(state)
         self._executor.write_state(state.arrays)
         for i, array in enumerate(self._others):
             array[...] = state.inputs[i] if state.inputs else 0
@@ -300,6 +339,17 @@ class Stream:
         self._step, self._pending, self._held = 0, None, b""
         self._seed = self._seed if seed is None else seed
         self._noise = self._noise[:0]
+
+    def _check_pending(self, state: State) -> None:
+        pending = state.pending
+        if isinstance(pending, int) and not self._vocabulary:
+            raise StateError(f"the model takes no tokens, so none can be pending, got {pending}")
+        if isinstance(pending, int) and not 0 <= pending < self._vocabulary:
+            raise StateError(f"the pending token must lie in 0..{self._vocabulary - 1}, got {pending}")
+        if isinstance(pending, np.ndarray) and (self._vocabulary or pending.shape != self._input.shape[1:]):
+            raise StateError(
+                f"the pending frame must be float32{list(self._input.shape[1:])}, got {list(pending.shape)}"
+            )
 
     def _ended(self) -> None:
         raise InputError("the stream has ended with flush; reset it before the next step")
@@ -351,6 +401,30 @@ class Stream:
         self._pending = self.sampler.sample(self._logits, self._uniform(step))
         return self._pending
 
+    def _next_frame(self) -> NDArray[np.float32]:
+        """Feed the pending frame, draw the next one, and leave that pending."""
+        if self._pending is None:
+            self._pending = np.full(self._input.shape[1:], self._start_token(), np.float32)
+        step = self._step
+        self._feed_pending()
+        parameters = cast("NDArray[np.float32]", self._row)
+        if not np.isfinite(parameters).all():
+            raise InputError("the model's output is not finite, so nothing can be drawn from it")
+        distribution = self._spec.distribution
+        noise = step_uniforms(self._seed, step, UNIFORMS[distribution] * self._input[0].size)
+        self._pending = draw(distribution, parameters, noise, temperature=self.sampler.temperature)
+        return self._pending
+
+    def _prefill_frames(self, prompt: str | Sequence[int] | Array) -> None:
+        if self._spec.feedback is None:
+            raise InputError("the model generates nothing, so nothing can follow a prompt; feed it with step or run")
+        if isinstance(prompt, str):
+            raise InputError("the model takes frames, and no text")
+        frames = [self._frame(frame) for frame in np.asarray(prompt)]
+        for frame in frames:
+            self._feed_pending()
+            self._pending = np.array(frame, np.float32)
+
     def _start_token(self) -> int:
         feedback = self._spec.feedback
         if self._step or feedback is None or feedback.start is None:
@@ -364,13 +438,13 @@ class Stream:
             self._noise_start, offset = step, 0
         return float(self._noise[offset])
 
-    def _tokens(self, prompt: str | Sequence[int] | NDArray[np.int64]) -> Sequence[int]:
+    def _tokens(self, prompt: str | Sequence[int] | Array) -> Sequence[int]:
         if not self._vocabulary:
             raise InputError("the model takes no tokens; feed it frames with step or run")
         if isinstance(prompt, str):
-            if self._spec.codec is None:
-                raise InputError("the model has no codec; give the prompt as tokens")
-            return [int(token) for token in self._spec.codec.encode(prompt)]
+            if self._text is None:
+                raise InputError("the model has no codec of text; give the prompt as tokens")
+            return [int(token) for token in self._text.encode(prompt)]
         return [self._token(token) for token in prompt]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgernn.cli import main
+from edgernn_export import Recording
 
 Edgernn = Callable[..., Any]
 
@@ -67,7 +68,7 @@ def test_train_leaves_a_run_and_says_how_it_went(tmp_path: Path, folder: Path, e
     ).json
     assert KEYS["train"] <= result.keys()
     assert result["steps"] == 6
-    names = {"run.json", "checkpoint.safetensors", "model.safetensors", "metrics.jsonl", "loss.png", "valid.txt"}
+    names = {"run.json", "checkpoint.safetensors", "model.safetensors", "metrics.jsonl", "loss.png", "valid.npz"}
     assert {path.name for path in run.iterdir()} == names
     again = edgernn("train", "text", "-o", run, "--max-steps", 1)
     assert (again.code, again.out) == (1, "")
@@ -192,9 +193,8 @@ def test_providers_lists_what_is_here_and_what_is_not(edgernn: Edgernn) -> None:
         (["quantize", "RUN/model.onnx", "--precision", "int8"], "exists"),
         (["export", "RUN"], "exists"),
         (["export", "nowhere"], "is no run folder"),
-        (["verify", "RUN/model.onnx", "--against", "RUN", "--steps", "100000"], "lower --steps"),
         (["train", "text", "--data", "none.txt", "-o", "new"], "could not be read"),
-        (["train", "text", "-o", "new", "--learning-rate", "-1"], "learning_rate must be positive"),
+        (["train", "text", "-o", "new", "--learning-rate", "-1"], "learning_rate must be above 0"),
         (["train", "text", "-o", "nowhere", "--resume"], "holds no run"),
     ],
 )
@@ -229,13 +229,20 @@ def test_debug_shows_the_traceback_too(edgernn: Edgernn, monkeypatch: pytest.Mon
     assert result.err.splitlines()[-1] == "error: none.onnx does not exist"
 
 
+def test_data_shorter_than_the_steps_asked_for_is_fed_again(folder: Path, edgernn: Edgernn) -> None:
+    run = folder / "run"
+    result = edgernn("verify", run / "model.onnx", "--against", run, "--steps", 500, "--json")
+    assert result.json["steps"] == 500
+    assert "are fed again until there are 500" in result.err
+
+
 def test_a_run_replaces_no_file_of_the_users(tmp_path: Path, folder: Path, edgernn: Edgernn) -> None:
-    (tmp_path / "valid.txt").write_text("mine")
+    (tmp_path / "valid.npz").write_text("mine")
     result = edgernn("train", "text", "--data", folder / "text.txt", "-o", tmp_path, "--max-steps", 1)
     assert result.code == 1
-    assert "valid.txt exists" in one_line(result.err)
-    assert (tmp_path / "valid.txt").read_text() == "mine"
-    assert [path.name for path in tmp_path.iterdir()] == ["valid.txt"]
+    assert "valid.npz exists" in one_line(result.err)
+    assert (tmp_path / "valid.npz").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["valid.npz"]
 
 
 def test_a_model_replaces_no_other_file_and_never_its_source(folder: Path, edgernn: Edgernn) -> None:
@@ -282,5 +289,6 @@ def test_a_run_without_a_checkpoint_yet_resumes_from_its_start(tmp_path: Path, f
     run.mkdir()
     shutil.copy(folder / "run" / "run.json", run)
     assert edgernn("train", "text", "-o", run, "--resume").code == 0
-    for name in ("model.safetensors", "valid.txt"):
-        assert (run / name).read_bytes() == (folder / "run" / name).read_bytes()
+    assert (run / "model.safetensors").read_bytes() == (folder / "run" / "model.safetensors").read_bytes()
+    before, after = (Recording.load(each / "valid.npz") for each in (run, folder / "run"))
+    assert before.inputs["token"].tolist() == after.inputs["token"].tolist()

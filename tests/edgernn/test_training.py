@@ -6,24 +6,33 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
-from edgernn.models import ModelConfig
-from edgernn.tasks.text import Corpus
-from edgernn.training import Run, Trainer, TrainingConfig, TrainingResult, evaluate
+from edgernn.cells.stack import CELLS
+from edgernn.models import RecurrentLM
+from edgernn.tasks import find_task
+from edgernn.tasks.settings import CellName
+from edgernn.tasks.text.data import TextData
+from edgernn.tasks.text.objective import evaluate
+from edgernn.tasks.text.segments import Segments
+from edgernn.tasks.text.task import TextSettings
+from edgernn.training import Run, Trainer, TrainingResult
 from edgernn.training.curve import write_curve
 from edgernn.training.regularization import penalty
-from edgernn.training.segments import Segments
 from edgernn.training.tensors import read_tensors
 from edgernn.training.trainer import read_metrics
 from edgernn_runtime.errors import DataError, InputError, OutputExistsError, RunError, TrainingError
 
 TEXT = "the quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 60
-CORPUS = Corpus.from_text(TEXT, "characters")
-CONFIG = TrainingConfig(max_steps=24, batch=4, segment=16, valid_every=5, learning_rate=1e-2)
+TASK = find_task("text")
+CONFIG = TextSettings(
+    hidden=16, layers=2, dropout=0.2, max_steps=24, batch=4, segment=16, valid_every=5, learning_rate=1e-2
+)
+DATA = TextData(TEXT, CONFIG)
 
 
 def never() -> bool:
@@ -35,16 +44,15 @@ def after(steps: int) -> Callable[[], bool]:
     return lambda: next(count) >= steps
 
 
-def new_run(folder: Path, config: TrainingConfig = CONFIG, cell: str = "lstm") -> Run:
-    model = ModelConfig(cell, CORPUS.codec.size, hidden=16, layers=2, dropout=0.2)
-    run = Run(folder, model, CORPUS.codec, config, None, CORPUS.sha256)
-    run.create(CORPUS.valid_text)
+def new_run(folder: Path, config: TextSettings = CONFIG) -> Run:
+    run = Run(folder, TASK, config, DATA.facts, DATA.sha256)
+    run.create(DATA.recordings())
     return run
 
 
 def train(run: Run, *, resume: bool = False, stop: Callable[[], bool] = never) -> TrainingResult:
     torch.set_num_threads(1)
-    trainer = Trainer(run, train=CORPUS.train, valid=CORPUS.valid, resume=resume)
+    trainer = Trainer(run, DATA, resume=resume)
     return trainer.train(stop=stop, report=lambda _: None)
 
 
@@ -63,8 +71,9 @@ def same_outcome(left: Run, right: Run) -> bool:
 
 @pytest.mark.parametrize("cut", [1, 5, 7, 23])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "elman"])
-def test_an_interrupted_run_resumes_to_the_very_same_result(tmp_path: Path, cell: str, cut: int) -> None:
-    whole, parted = new_run(tmp_path / "whole", cell=cell), new_run(tmp_path / "parted", cell=cell)
+def test_an_interrupted_run_resumes_to_the_very_same_result(tmp_path: Path, cell: CellName, cut: int) -> None:
+    config = replace(CONFIG, cell=cell)
+    whole, parted = new_run(tmp_path / "whole", config), new_run(tmp_path / "parted", config)
     assert train(whole).position.step == 24
     assert train(parted, stop=after(cut)).interrupted
     torch.rand(5)  # another program's randomness in between
@@ -90,11 +99,14 @@ def test_training_learns_and_records_how(tmp_path: Path) -> None:
     result = train(run)
     records = read_metrics(run)
     assert [record["step"] for record in records] == [20, 40, 60]
-    assert records[-1]["valid_loss"] < records[0]["valid_loss"] < math.log(CORPUS.codec.size)
+    assert records[-1]["valid_loss"] < records[0]["valid_loss"] < math.log(DATA.corpus.codec.size)
     assert records[-1]["bits_per_token"] == pytest.approx(records[-1]["valid_loss"] / math.log(2))
     assert 0 < records[-1]["grad_norm_min"] <= records[-1]["grad_norm_median"] <= records[-1]["grad_norm_max"]
     assert result.position.best_loss == min(record["valid_loss"] for record in records)
-    assert evaluate(run.load_model(), CORPUS.valid).loss == result.position.best_loss
+    model = run.load_model()
+    assert isinstance(model, RecurrentLM)
+    with torch.inference_mode():
+        assert evaluate(model, DATA.corpus.valid).loss == result.position.best_loss
 
 
 def test_clipping_that_always_acts_says_so(tmp_path: Path) -> None:
@@ -131,7 +143,7 @@ def test_a_longer_budget_continues_a_finished_run(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     train(run)
     assert train(run, resume=True).position.step == 24
-    longer = replace(run, training=replace(run.training, max_steps=30))
+    longer = replace(run, settings=replace(run.settings, max_steps=30))
     assert train(longer, resume=True).position.step == 30
 
 
@@ -170,23 +182,42 @@ def test_too_few_tokens_for_one_segment_are_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"max_steps": None}, "budget"),
-        ({"batch": 0}, "batch must be positive"),
-        ({"l2": -1.0}, "l2 must lie in"),
-        ({"warmup": 1.0}, "warmup must lie in"),
-        ({"learning_rate": math.nan}, "learning_rate must be positive"),
+        ({"batch": 0}, "batch must be at least 1, got 0"),
+        ({"batch": 1.5}, "batch must be an integer, got 1.5"),
+        ({"batch": True}, "batch must be an integer, got True"),
+        ({"l2": -1.0}, "l2 must be at least 0, got -1"),
+        ({"warmup": 1.0}, "warmup must be at least 0 and below 1, got 1.0"),
+        ({"learning_rate": math.nan}, "learning_rate must be above 0, got nan"),
+        ({"cell": "other"}, "cell must be one of elman, elman-relu, lstm, gru, got 'other'"),
+        ({"data": 3}, "data must be a path, got 3"),
     ],
 )
-def test_settings_out_of_range_are_refused(changes: dict[str, float], message: str) -> None:
+def test_settings_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         replace(CONFIG, **changes)
+
+
+def test_without_a_budget_there_is_a_default_one() -> None:
+    assert (None, 150.0) == (TextSettings().max_steps, TextSettings().max_seconds)
+    assert (7, None) == (TextSettings(max_steps=7).max_steps, TextSettings(max_steps=7).max_seconds)
+
+
+def test_settings_come_back_from_their_json(tmp_path: Path) -> None:
+    settings = replace(CONFIG, data=tmp_path / "text.txt")
+    assert settings == TextSettings.from_json(json.loads(json.dumps(settings.to_json())))
+    with pytest.raises(InputError, match="no setting colour"):
+        TextSettings.from_json({"colour": 1})
+
+
+def test_every_cell_can_be_chosen() -> None:
+    assert get_args(CellName) == tuple(CELLS)
 
 
 def test_a_run_survives_the_way_to_its_folder_and_back(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     assert Run.open(tmp_path) == run
     with pytest.raises(OutputExistsError):
-        run.create("")
+        run.create(DATA.recordings())
 
 
 def test_a_folder_that_holds_no_whole_run_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
 from edgernn_export import TorchEngine, export
 from edgernn_export.metadata import read_model
 from edgernn_export.parity import largest_difference, random_inputs
-from edgernn_runtime.codec import CharacterCodec
+from edgernn_runtime.codecs import CharacterCodec
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.errors import ExportError, ModelFileError, OutputExistsError, ParityError, SpecError
 from edgernn_runtime.spec import BATCH, Spec, StateSpec, TensorSpec

@@ -12,8 +12,8 @@ from hypothesis import given
 from torch import Tensor, nn
 
 from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
-from edgernn_export import QuantizeReport, export, quantize
-from edgernn_export.perplexity import perplexity
+from edgernn_export import QuantizeReport, Recording, export, quantize
+from edgernn_export.likelihood import perplexity
 from edgernn_export.quantization.blocks import Bits, dequantize_blocks, quantize_blocks
 from edgernn_export.quantization.quantizer import Precision
 from edgernn_runtime.engines.ort import OrtEngine
@@ -21,7 +21,7 @@ from edgernn_runtime.errors import OutputExistsError, QuantizationError
 from edgernn_runtime.spec import BATCH, Spec, StateSpec, TensorSpec
 
 VOCABULARY = 20
-TOKENS = list(np.random.default_rng(1).integers(0, VOCABULARY, 300))
+TOKENS = Recording.of_tokens("token", np.random.default_rng(1).integers(0, VOCABULARY, 301))
 
 
 def float_model(folder: Path, cell: str, hidden: int = 48) -> Path:
@@ -34,8 +34,8 @@ def float_model(folder: Path, cell: str, hidden: int = 48) -> Path:
 
 def quantized(source: Path, precision: Precision) -> QuantizeReport:
     target = source.with_suffix(f".{precision}.onnx")
-    metric = partial(perplexity, tokens=TOKENS)
-    return quantize(source, target, precision=precision, sequence=TOKENS, metric=metric, metric_name="perplexity")
+    metric = partial(perplexity, recording=TOKENS)
+    return quantize(source, target, precision=precision, recording=TOKENS, metric=metric, metric_name="perplexity")
 
 
 @pytest.mark.parametrize(("precision", "limit"), [("int8", 2e-4), ("int4", 2e-2)])
@@ -127,7 +127,7 @@ def test_onnxruntime_reads_the_blocks_as_we_do(tmp_path: Path, bits: Bits) -> No
     block = 64
     rounded = dequantize_blocks(quantize_blocks(weight, bits=bits, block=block))
     before, after = OrtEngine(source).executor(1), OrtEngine(report.path).executor(1)
-    for token in TOKENS[:20]:
+    for token in TOKENS.inputs["token"][:20]:
         for executor in (before, after):
             executor.inputs["token"][0] = token
             executor.run()

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
-from edgernn_export import TorchEngine, export, verify
-from edgernn_export.perplexity import mean_nats, perplexity
+from edgernn_export import Recording, TorchEngine, export, verify
+from edgernn_export.likelihood import mean_nats, perplexity
 from edgernn_export.verification import free_running, teacher_forced
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.errors import InputError
@@ -26,7 +26,7 @@ def step_of(seed: int = 0, cell: str = "lstm") -> RecurrentLMStep:
     return RecurrentLMStep(model, start=0)
 
 
-TOKENS = list(np.random.default_rng(0).integers(0, VOCABULARY, 400))
+TOKENS = Recording.of_tokens("token", np.random.default_rng(0).integers(0, VOCABULARY, 401))
 
 
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
@@ -57,7 +57,7 @@ def test_a_changed_layer_is_named_as_the_state_that_diverges_first() -> None:
 def test_other_weights_generate_other_tokens_and_the_margin_says_how_close_it_was() -> None:
     source, other = TorchEngine(step_of(0)), TorchEngine(step_of(1))
     for sampler in (GREEDY, Sampler()):
-        run = free_running(source, other, 100, sampler=sampler, seed=4)
+        run = free_running(source, other, TOKENS.head(100), sampler=sampler, seed=4)
         assert run.first_divergence is not None
         assert run.agreement < 1
         assert run.margin is not None
@@ -67,10 +67,10 @@ def test_other_weights_generate_other_tokens_and_the_margin_says_how_close_it_wa
 def test_nan_never_passes() -> None:
     source, broken = step_of(), step_of()
     broken.model.head.bias.data[3] = float("nan")
-    forced = teacher_forced(TorchEngine(source), TorchEngine(broken), TOKENS[:5])
+    forced = teacher_forced(TorchEngine(source), TorchEngine(broken), TOKENS.head(5))
     assert not forced.max_abs <= 1e9
     assert forced.first_divergence == 0
-    report = verify(TorchEngine(source), TorchEngine(broken), TOKENS[:5], tolerance=1e9)
+    report = verify(TorchEngine(source), TorchEngine(broken), TOKENS.head(5), tolerance=1e9)
     assert not report.passed
     assert report.sampled is None
 
@@ -79,19 +79,24 @@ def test_models_of_different_shape_are_not_compared() -> None:
     with pytest.raises(InputError, match="differ in their states"):
         verify(TorchEngine(step_of()), TorchEngine(step_of(cell="gru")), TOKENS, tolerance=None)
     with pytest.raises(InputError, match="no inputs"):
-        verify(TorchEngine(step_of()), TorchEngine(step_of()), [], tolerance=None)
+        verify(TorchEngine(step_of()), TorchEngine(step_of()), TOKENS.head(0), tolerance=None)
 
 
 def test_perplexity_is_that_of_the_sequence_model() -> None:
     step = step_of()
-    tokens = torch.tensor(np.array(TOKENS))
+    assert TOKENS.targets is not None
     with torch.inference_mode():
-        logits, _ = step.model.scan(tokens[:-1, None], step.model.init(1))
-        expected = nn.functional.cross_entropy(logits[:, 0], tokens[1:])
+        logits, _ = step.model.scan(torch.tensor(TOKENS.inputs["token"])[:, None], step.model.init(1))
+        expected = nn.functional.cross_entropy(logits[:, 0], torch.tensor(TOKENS.targets))
     assert mean_nats(TorchEngine(step), TOKENS) == pytest.approx(float(expected), abs=1e-6)
     assert perplexity(TorchEngine(step), TOKENS) == pytest.approx(float(expected.exp()), rel=1e-6)
 
 
 def test_perplexity_needs_two_tokens() -> None:
     with pytest.raises(InputError, match="two tokens"):
-        perplexity(TorchEngine(step_of()), [1])
+        Recording.of_tokens("token", [1])
+
+
+def test_there_is_no_likelihood_without_targets() -> None:
+    with pytest.raises(InputError, match="no targets"):
+        perplexity(TorchEngine(step_of()), Recording.of("token", [1, 2, 3]))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgernn_export import export_bundle, lift
+from edgernn_export import StagedModules, export_bundle, lift
 from edgernn_runtime import Bundle, Link, load_bundle
 from edgernn_runtime.errors import InputError, ModelFileError, OutputExistsError, SpecError
 
@@ -35,7 +35,7 @@ class Decoder(nn.Module):
         return h.tanh(), h
 
 
-LINKS = [Link("encode", "last", "decode", "state.h"), Link("encode", "speaker", "decode", "speaker")]
+LINKS = (Link("encode", "last", "decode", "state.h"), Link("encode", "speaker", "decode", "speaker"))
 EXAMPLE = "x=float32[B,3];h=float32[B,5];speaker=float32[B,2]"
 
 
@@ -49,16 +49,16 @@ def modules() -> tuple[Encoder, Decoder]:
 def folder(modules: tuple[Encoder, Decoder], tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("bundle") / "model"
     stages = {"encode": lift(modules[0], "x=float32[B,T,3]"), "decode": lift(modules[1], EXAMPLE)}
-    export_bundle(stages, LINKS, target)
+    export_bundle(StagedModules(stages, {"encode": None}, LINKS), target)
     return target
 
 
 def test_a_decoder_begins_with_what_the_encoder_computed_last(folder: Path, modules: tuple[Encoder, Decoder]) -> None:
     bundle = load_bundle(folder)
     x, y = np.random.default_rng(0).standard_normal((2, 9, 3)).astype(np.float32)
-    encoder = bundle.stream("encode")
+    encoder = bundle.stages["encode"].stream()
     encoder.run(x)
-    made = bundle.stream("decode", {"encode": encoder}).run(y)
+    made = bundle.stream({"encode": encoder}).run(y)
 
     with torch.no_grad():
         first = modules[0](torch.from_numpy(x)[None])
@@ -71,16 +71,17 @@ def test_a_decoder_begins_with_what_the_encoder_computed_last(folder: Path, modu
 
 def test_the_file_names_stages_and_links(folder: Path) -> None:
     content = json.loads((folder / "bundle.json").read_text())
-    assert content["stages"] == {"encode": "encode.onnx", "decode": "decode.onnx"}
+    assert content["stages"] == {
+        "encode": {"file": "encode.onnx", "every": None},
+        "decode": {"file": "decode.onnx", "every": 1},
+    }
     assert content["links"][0] == {"source": "encode", "output": "last", "target": "decode", "input": "state.h"}
 
 
 def test_a_stage_needs_the_streams_that_it_begins_with(folder: Path) -> None:
     bundle = load_bundle(folder)
     with pytest.raises(InputError, match="decode begins with what encode computed"):
-        bundle.stream("decode")
-    with pytest.raises(InputError, match="no stage other; it has encode, decode"):
-        bundle.stream("other")
+        bundle.stream()
 
 
 @pytest.mark.parametrize(
@@ -88,9 +89,10 @@ def test_a_stage_needs_the_streams_that_it_begins_with(folder: Path) -> None:
     [
         (lambda links: links[0].update(source="other"), "a link names other, which is no stage"),
         (lambda links: links[0].update(output="other"), "encode has no output other; it has last, speaker"),
-        (lambda links: links[0].update(input="x"), "decode has no state or further input x"),
+        (lambda links: links[0].update(input="z"), "decode has no state or input z"),
         (lambda links: links[0].update(output="speaker"), r"encode.speaker is float32\[2\], but decode.state.h is"),
         (lambda links: links[0].pop("input"), "is no bundle"),
+        (lambda links: links[0].update(source=["encode"]), "is no bundle: a link must be four names"),
     ],
 )
 def test_a_link_that_does_not_fit_is_refused(
@@ -108,12 +110,16 @@ def test_a_link_that_does_not_fit_is_refused(
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        (None, ModelFileError, "bundle.json could not be read"),
+        (None, ModelFileError, r"is a folder without a bundle\.json, not a model"),
         ("{", ModelFileError, "is no JSON"),
         ("[]", SpecError, "is no bundle"),
-        ('{"version": 2, "stages": {}, "links": []}', SpecError, "has version 2; this code reads version 1"),
-        ('{"version": 1, "stages": {"a": "../a.onnx"}, "links": []}', SpecError, "must lie in the bundle's own folder"),
-        ('{"version": 1, "stages": {"a": "a.onnx"}, "links": []}', ModelFileError, "a.onnx"),
+        ('{"version": 3, "stages": {}, "links": []}', SpecError, "has version 3; this code reads version 2"),
+        (
+            '{"version": 2, "stages": {"a": {"file": "../a.onnx"}}, "links": []}',
+            SpecError,
+            "must lie in the bundle's own folder",
+        ),
+        ('{"version": 2, "stages": {"a": {"file": "a.onnx"}}, "links": []}', ModelFileError, "a.onnx"),
     ],
 )
 def test_a_broken_bundle_is_one_clear_error(
@@ -128,6 +134,6 @@ def test_a_broken_bundle_is_one_clear_error(
 def test_an_existing_bundle_is_kept(folder: Path, modules: tuple[Encoder, Decoder]) -> None:
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     with pytest.raises(OutputExistsError):
-        export_bundle({"encode": lift(modules[0], "x=float32[B,T,3]")}, [], folder)
+        export_bundle(StagedModules({"encode": lift(modules[0], "x=float32[B,T,3]")}, {}, ()), folder)
     assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
     assert isinstance(load_bundle(folder), Bundle)

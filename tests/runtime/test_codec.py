@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgernn_runtime import ByteCodec, CharacterCodec, Codec
-from edgernn_runtime.codec import UNKNOWN, codec_from_json
+from edgernn_runtime import ByteCodec, CharacterCodec
+from edgernn_runtime.codecs import UNKNOWN, TextCodec
 from edgernn_runtime.errors import InputError, SpecError
+from edgernn_runtime.spec_json import codec_from_json, codec_to_json
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
-def decode_all(codec: Codec, tokens: list[int], held: bytes = b"") -> tuple[list[str], bytes]:
+def decode_all(codec: TextCodec, tokens: list[int], held: bytes = b"") -> tuple[list[str], bytes]:
     pieces = []
     for token in tokens:
         piece, held = codec.decode(token, held)
@@ -98,15 +99,22 @@ def test_symbols_that_repeat_or_lack_the_replacement_character_are_refused(symbo
 
 
 @pytest.mark.parametrize("codec", [ByteCodec(), CharacterCodec.from_text("aé☃"), CharacterCodec(UNKNOWN)])
-def test_a_codec_comes_back_from_its_json(codec: Codec) -> None:
-    assert codec == codec_from_json(codec.to_json())
+def test_a_codec_comes_back_from_its_json(codec: ByteCodec | CharacterCodec) -> None:
+    assert codec == codec_from_json(codec_to_json(codec))
 
 
 @pytest.mark.parametrize(
-    "source", [{}, {"kind": "words"}, {"kind": "characters"}, {"kind": "characters", "symbols": 3}]
+    ("source", "message"),
+    [
+        ({}, r"codec\.kind must be one of characters, bytes, image, series, labels, got None"),
+        ({"kind": "words"}, r"codec\.kind must be one of characters, bytes, .*, got 'words'"),
+        ({"kind": ["bytes"]}, r"codec\.kind must be one of characters, bytes, .*, got \['bytes'\]"),
+        ({"kind": "characters"}, r"codec\.symbols is missing"),
+        ({"kind": "characters", "symbols": 3}, r"codec\.symbols must be str, got 3"),
+    ],
 )
-def test_a_codec_that_this_version_does_not_know_is_refused(source: dict[str, object]) -> None:
-    with pytest.raises(SpecError, match=r"codec must be characters with symbols"):
+def test_a_codec_that_this_version_does_not_know_is_refused(source: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
         codec_from_json(source)
 
 

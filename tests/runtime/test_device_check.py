@@ -94,7 +94,7 @@ def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
 def test_a_model_of_frames_has_no_text(frame_path: Path) -> None:
     done = check(frame_path, "--prompt", "a")
     assert (1, b"") == (done.returncode, done.stdout)
-    assert done.stderr.startswith(b"error: the model takes no tokens")
+    assert done.stderr.startswith(b"error: the model generates nothing, so nothing can follow a prompt")
 
 
 def test_wrong_usage_is_exit_code_2() -> None:

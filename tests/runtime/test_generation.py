@@ -146,7 +146,7 @@ def test_a_model_that_only_listens_generates_nothing(frame_model: Model) -> None
     for generation in (stream.generate(3), stream.generate_text(3)):
         with pytest.raises(InputError, match="the model does not generate tokens: its Spec has no feedback"):
             next(generation)
-    with pytest.raises(InputError, match="the model has no codec, so its tokens are not text"):
+    with pytest.raises(InputError, match="the model has no codec of text, so its tokens are not text"):
         stream.decode(0)
 
 

@@ -387,7 +387,9 @@ def test_a_prompt_that_the_model_cannot_take_feeds_nothing(model: Model, prompt:
 
 
 def test_a_model_of_frames_takes_no_prompt(frame_model: Model) -> None:
-    with pytest.raises(InputError, match="the model takes no tokens; feed it frames with step or run"):
+    with pytest.raises(
+        InputError, match="the model generates nothing, so nothing can follow a prompt; feed it with step or run"
+    ):
         frame_model.stream().prefill([1])
 
 

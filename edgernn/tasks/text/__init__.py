@@ -1,4 +1,4 @@
-"""The text task: a recurrent model of characters or bytes."""
+"""The text task: a recurrent model of characters or bytes. `TextTask` in `task.py` joins its parts."""
 
 from edgernn.tasks.text.corpus import Corpus as Corpus
 from edgernn.tasks.text.corpus import builtin_text as builtin_text

@@ -9,13 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn_runtime.codec import UNKNOWN, ByteCodec, CharacterCodec, Codec
+from edgernn_runtime.codecs import UNKNOWN, ByteCodec, CharacterCodec
 from edgernn_runtime.errors import DataError
 
 MIN_CHARACTERS: Final = 1000
-VALID_FILE: Final = "valid.txt"
-"""The file of a run folder that holds the validation text."""
-
 _BINARY_SAMPLE: Final = 8192
 
 
@@ -27,15 +24,13 @@ class Corpus:
         codec: The codec, made from the training part alone.
         train: Tokens of the first nine tenths, int64 `[length]`.
         valid: Tokens of the contiguous last tenth, int64 `[length]`.
-        valid_text: The text behind `valid`.
         unknown: Characters of the last tenth that training never sees; they are token 0 in `valid`.
         sha256: SHA-256 of the whole text in UTF-8.
     """
 
-    codec: Codec
+    codec: CharacterCodec | ByteCodec
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
-    valid_text: str
     unknown: int
     sha256: str
 
@@ -46,10 +41,10 @@ class Corpus:
         codec = make_codec(codec_name, train)
         tokens, unknown = codec.encode_lossy(valid)
         sha256 = hashlib.sha256(text.encode("utf-8")).hexdigest()
-        return cls(codec, codec.encode_lossy(train)[0], tokens, valid, unknown, sha256)
+        return cls(codec, codec.encode_lossy(train)[0], tokens, unknown, sha256)
 
 
-def make_codec(name: str, text: str) -> Codec:
+def make_codec(name: str, text: str) -> CharacterCodec | ByteCodec:
     """Return the codec called `name`, `characters` or `bytes`, for a model trained on `text`.
 
     Raises:
@@ -78,12 +73,6 @@ def builtin_text() -> str:
     """Return the help texts that every Python carries, about 465,000 characters of English."""
     topics = pydoc_data.topics.topics
     return "\n\n".join(topics[name] for name in sorted(topics))
-
-
-def run_validation_text(folder: Path) -> str | None:
-    """Return the validation text that a run keeps in its folder; None if the folder is no run."""
-    file = folder / VALID_FILE
-    return _read_file(file) if file.is_file() else None
 
 
 def read_text(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Quantize: a step model with weights in fewer bits, and what that costs in quality."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -12,8 +12,9 @@ from edgernn_export.passes import tidy
 from edgernn_export.passes.split_gemm import split_gemm
 from edgernn_export.quantization.blocks import Bits
 from edgernn_export.quantization.matmul_nbits import QuantizedNode, to_matmul_nbits
+from edgernn_export.recording import Recording
 from edgernn_export.verification import TeacherForced, teacher_forced
-from edgernn_runtime.engine import Array, Engine
+from edgernn_runtime.engine import Engine
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.errors import QuantizationError
 from edgernn_runtime.files import write_bytes
@@ -65,7 +66,7 @@ class QuantizeReport:
         bytes_after: Size of the file.
         nodes: The products that were quantized.
         quality: The metric before and after.
-        drift: The distance to the source along the sequence, both fed the same inputs.
+        drift: The distance to the source along the recording, both fed the same inputs.
     """
 
     path: Path
@@ -82,7 +83,7 @@ def quantize(
     target: str | Path,
     *,
     precision: Precision,
-    sequence: Sequence[Array],
+    recording: Recording,
     metric: Metric,
     metric_name: str,
     overwrite: bool = False,
@@ -95,7 +96,7 @@ def quantize(
         source: A float32 step model.
         target: The file to write.
         precision: `int8` or `int4`; activations are int8 in both.
-        sequence: Inputs of one stream, one array without the batch per step, to measure drift along.
+        recording: Inputs of one stream, to measure drift along.
         metric: The figure of quality.
         metric_name: Its name.
         overwrite: Whether an existing file may be replaced.
@@ -110,22 +111,12 @@ def quantize(
     check_model_target(output, overwrite=overwrite)
     if output.resolve() == path.resolve():
         raise QuantizationError(f"{path} would be replaced by its quantized form; name another file")
-    proto, spec, _ = read_model(path)
-    if spec.precision != "float32":
-        raise QuantizationError(f"{path} is {spec.precision} already; quantize the float32 model that it came from")
-    model = ir.from_proto(proto)
-    split_gemm(model)
-    form = FORMATS[precision]
-    nodes = to_matmul_nbits(model, bits=form.bits, block=form.block)
+    content, nodes = quantized(path, precision)
     if not nodes:
         raise QuantizationError(f"{path} has no product with a constant float32 matrix, so nothing was quantized")
-    tidy(model)
-    result = ir.to_proto(model)
-    write_spec(result, replace(spec, precision=precision, weight_bytes=weight_bytes(result), parity=None))
-    content = result.SerializeToString()
     before, after = OrtEngine(path), OrtEngine(content)
     quality = Quality(metric_name, metric(before), metric(after))
-    drift = teacher_forced(before, after, sequence)
+    drift = teacher_forced(before, after, recording)
     write_bytes(output, content, overwrite=overwrite)
     return QuantizeReport(
         path=output,
@@ -136,3 +127,25 @@ def quantize(
         quality=quality,
         drift=drift,
     )
+
+
+def quantized(path: Path, precision: Precision) -> tuple[bytes, tuple[QuantizedNode, ...]]:
+    """Return a step model with the weights of its products in fewer bits, and what was quantized, maybe nothing.
+
+    Raises:
+        ModelFileError: If the file is no model; SpecError if it is no step model.
+        QuantizationError: If it is quantized already, or a weight is NaN or infinite.
+    """
+    proto, spec, _ = read_model(path)
+    if spec.precision != "float32":
+        raise QuantizationError(f"{path} is {spec.precision} already; quantize the float32 model that it came from")
+    model = ir.from_proto(proto)
+    split_gemm(model)
+    form = FORMATS[precision]
+    nodes = to_matmul_nbits(model, bits=form.bits, block=form.block)
+    if not nodes:
+        return path.read_bytes(), ()
+    tidy(model)
+    result = ir.to_proto(model)
+    write_spec(result, replace(spec, precision=precision, weight_bytes=weight_bytes(result), parity=None))
+    return result.SerializeToString(), tuple(nodes)

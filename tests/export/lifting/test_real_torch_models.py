@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgernn_export import export, export_bundle, lift
+from edgernn_export import StagedModules, export, export_bundle, lift
 from edgernn_runtime import Bundle, Link, Model, load, load_bundle
 from edgernn_runtime.errors import LiftError
 
@@ -149,7 +149,8 @@ def test_a_word_is_spelled_out_in_phonemes_by_a_bundle_as_by_the_package_itself(
         "letters": lift(LetterEncoder(g2p), "letters=int64[B,T]"),
         "phonemes": lift(PhonemeDecoder(g2p), "phoneme=int64[B];h=float32[B,256]"),
     }
-    export_bundle(stages, [Link("letters", "output", "phonemes", "state.h")], tmp_path / "g2p")
+    links = (Link("letters", "output", "phonemes", "state.h"),)
+    export_bundle(StagedModules(stages, {"letters": None}, links), tmp_path / "g2p")
     bundle = load_bundle(tmp_path / "g2p")
 
     assert WORDS == len(words)
@@ -165,9 +166,9 @@ def _letters(g2p: Any, word: str) -> NDArray[np.int64]:
 def _phonemes(bundle: Bundle, letters: NDArray[np.int64]) -> list[int]:
     """Return at most 20 phonemes, the likeliest each time, up to the end."""
     begin, end = 2, 3
-    encoder = bundle.stream("letters")
+    encoder = bundle.stages["letters"].stream()
     encoder.run(letters)
-    stream = bundle.stream("phonemes", {"letters": encoder})
+    stream = bundle.stream({"letters": encoder})
     phonemes = [begin]
     while len(phonemes) <= 20:
         phonemes.append(int(stream.step(np.array(phonemes[-1])).argmax()))

@@ -1,12 +1,11 @@
-"""Codecs: how the tokens of a model become text, and text becomes tokens.
+"""Codecs of text: how the tokens of a model become characters, and characters become tokens.
 
-A codec is immutable and part of a model's Spec. Decoding is a pure function of a token and the bytes
-held back so far, so that a snapshot of a stream can keep half a UTF-8 character.
+Decoding is a pure function of a token and the bytes held back so far, so that a snapshot of a stream can
+keep half a UTF-8 character.
 """
 
 import codecs
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -18,12 +17,10 @@ from edgernn_runtime.errors import InputError, SpecError
 UNKNOWN = "\ufffd"
 
 
-class Codec(Protocol):
-    """What every codec can do."""
+class TextCodec(Protocol):
+    """What every codec of text can do."""
 
-    @property
-    def kind(self) -> str:
-        """The codec's name in a Spec."""
+    kind: ClassVar[str]
 
     @property
     def size(self) -> int:
@@ -37,9 +34,6 @@ class Codec(Protocol):
 
     def decode(self, token: int, held: bytes) -> tuple[str, bytes]:
         """Return the text that `token` completes, and the bytes that wait for the next token."""
-
-    def to_json(self) -> dict[str, object]:
-        """Return the codec as a Spec holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +98,6 @@ class CharacterCodec:
         """Return the character of `token`; nothing is ever held back."""
         return self.symbols[token], held
 
-    def to_json(self) -> dict[str, object]:
-        """Return the codec as a Spec holds it."""
-        return {"kind": self.kind, "symbols": self.symbols}
-
 
 @dataclass(frozen=True, slots=True)
 class ByteCodec:
@@ -149,21 +139,3 @@ class ByteCodec:
         waiting = held + bytes((token,))
         text, used = codecs.utf_8_decode(waiting, "replace", False)  # noqa: FBT003, positional in C
         return text, waiting[used:]
-
-    def to_json(self) -> dict[str, object]:
-        """Return the codec as a Spec holds it."""
-        return {"kind": self.kind}
-
-
-def codec_from_json(source: Mapping[str, object]) -> Codec:
-    """Return the codec that `to_json` described.
-
-    Raises:
-        SpecError: If the description is of no codec that this version knows.
-    """
-    kind, symbols = source.get("kind"), source.get("symbols")
-    if kind == CharacterCodec.kind and isinstance(symbols, str) and len(source) == 2:
-        return CharacterCodec(symbols)
-    if kind == ByteCodec.kind and len(source) == 1:
-        return ByteCodec()
-    raise SpecError(f"codec must be characters with symbols, or bytes, and nothing else; got {dict(source)!r}")

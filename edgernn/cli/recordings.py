@@ -1,0 +1,93 @@
+"""Finding what a model is measured on: the recording of its run, or the data that the user names."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgernn.cli.console import print_message, print_warning
+from edgernn.cli.values import read_array
+from edgernn_runtime.bundle_spec import BUNDLE_FILE
+from edgernn_runtime.errors import DataError
+from edgernn_runtime.profiling import random_values
+from edgernn_runtime.spec import Spec
+
+if TYPE_CHECKING:
+    from edgernn_export import Recording
+
+
+def find_recording(spec: Spec, model: Path, *, run: Path | None = None, data: Path | None, limit: int) -> "Recording":
+    """Return what a model is fed to be measured, at most `limit` steps.
+
+    That is the data named; else what the run keeps that the model lies in; else, for a model that takes no text,
+    random inputs from a fixed seed, which is said.
+
+    Args:
+        spec: The model's Spec.
+        model: The model file, or the folder of its bundle.
+        run: The run folder, if it is known.
+        data: A recording in an `.npz`, frames `[steps, ...]` in an `.npy`, `[frames, ...]` where a step takes
+            several, or text; None to look for a run.
+        limit: How many steps to return at most.
+
+    Raises:
+        DataError: If the data cannot be read, or is not what the model takes, or there is none.
+    """
+    from edgernn_export import Recording
+
+    if data is not None:
+        return _read(spec, data, limit=limit)
+    file = _run_file(model, run)
+    if file.is_file():
+        recording = Recording.load(file).head(limit)
+        recording.check(spec)
+        return recording
+    if spec.text_codec is not None:
+        raise DataError(f"{file.parent.absolute()} is no run folder; give the text to measure on with --data FILE")
+    print_message(f"no --data was given, and there is no {file.name}: inputs are random, {limit} steps")
+    rng = np.random.default_rng(0)
+    values = {each.name: random_values(spec, each, limit, rng) for each in spec.inputs if each.role != "control"}
+    return Recording(values, np.arange(limit) == 0)
+
+
+def _run_file(model: Path, run: Path | None) -> Path:
+    """Return where a run keeps what a model, or a stage of it, is measured on."""
+    from edgernn.training.run import recording_file
+
+    in_bundle = (model.parent / BUNDLE_FILE).is_file()
+    stage = model.name.partition(".")[0] if in_bundle else "model"
+    return recording_file(run or (model.parent.parent if in_bundle else model.parent), stage)
+
+
+def _read(spec: Spec, data: Path, *, limit: int) -> "Recording":
+    """Return the recording in a file that the user named."""
+    from edgernn_export import Recording
+
+    if data.suffix == ".npz":
+        recording = Recording.load(data).head(limit)
+        recording.check(spec)
+        return recording
+    if spec.text_codec is not None:
+        return _read_text(spec, data, limit=limit)
+    tensor = spec.main_input
+    frames = read_array(data)
+    if tensor.frames > 1 and frames.ndim:
+        whole = len(frames) // tensor.frames
+        frames = frames[: whole * tensor.frames].reshape(whole, tensor.frames, *frames.shape[1:])
+    if frames.ndim == 0 or frames.shape[1:] != tensor.sized(1)[1:] or frames.dtype != tensor.dtype:
+        shape = ", ".join(["steps", *map(str, tensor.sized(1)[1:])])
+        raise DataError(f"{data} must hold {tensor.dtype}[{shape}], got {frames.dtype}{list(frames.shape)}")
+    return Recording.of(tensor.name, frames[:limit])
+
+
+def _read_text(spec: Spec, data: Path, *, limit: int) -> "Recording":
+    from edgernn.tasks.text.corpus import read_text
+    from edgernn_export import Recording
+
+    assert spec.text_codec is not None  # noqa: S101, asked before
+    tokens, unknown = spec.text_codec.encode_lossy(read_text(data)[: limit + 1])
+    if unknown:
+        print_warning(f"{unknown} characters of the text are unknown to the model; they count as U+FFFD")
+    if tokens.size < 2:
+        raise DataError(f"the text has {tokens.size} tokens; two at least are needed")
+    return Recording.of_tokens(spec.main_input.name, tokens).head(limit)

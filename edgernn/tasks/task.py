@@ -1,0 +1,110 @@
+"""Task: what a model is trained for: its data, its model, its loss and metric, and what it becomes on a device."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from edgernn.tasks.settings import Json, Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgernn_export import Recording, StagedModules, StepModule
+
+Facts = dict[str, Json]
+"""What a model must know of its data to be made again, such as the alphabet; kept in the run folder."""
+
+MODEL = "model"
+"""The key of the recording that the whole model is measured on."""
+
+
+class Data(ABC):
+    """What a task trains on and is judged by. Batches are pure functions of the step, so a resumed run reads the same.
+
+    Attributes:
+        facts: What the model must know of the data.
+        sha256: SHA-256 of all of it, in hexadecimal.
+        summary: How much there is, as in `418,000 tokens to train on, 46,500 to validate`.
+        warnings: What the user should know of it, a sentence each.
+    """
+
+    facts: Facts
+    sha256: str
+    summary: str
+    warnings: tuple[str, ...] = ()
+
+    @abstractmethod
+    def recordings(self) -> "Mapping[str, Recording]":
+        """Return what exported models are measured on, held-out: `MODEL` for the model, or a stage by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How well a model does on held-out data.
+
+    Attributes:
+        loss: What training minimises, in nats per unit of the task; the best one is kept.
+        metrics: Further figures by name.
+    """
+
+    loss: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+S = TypeVar("S", bound=Settings)
+D = TypeVar("D", bound=Data)
+M = TypeVar("M", bound="nn.Module")
+
+
+class Task(ABC, Generic[S, D, M]):
+    """What a model is trained for. A subclass is found by its entry point in the group `edgernn.tasks`.
+
+    Attributes:
+        name: What `edgernn train` calls it.
+        summary: One sentence for `edgernn tasks`.
+        unit: What the loss is counted per, as in `token`.
+        settings: The class of its settings.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    unit: ClassVar[str] = "step"
+    settings: type[S]
+
+    @abstractmethod
+    def read(self, settings: S) -> D:
+        """Return the data; `DataError` if it cannot be used."""
+
+    @abstractmethod
+    def model(self, settings: S, facts: Facts) -> M:
+        """Return a new model, from torch's random state."""
+
+    @abstractmethod
+    def loss(
+        self, model: M, data: D, *, step: int, state: "tuple[Tensor, ...]", spent: float
+    ) -> "tuple[Tensor, tuple[Tensor, ...]]":
+        """Return the loss of a training step, a scalar, and what is carried to the next step.
+
+        Args:
+            model: The model.
+            data: What `read` returned.
+            step: The number of the step, from 0.
+            state: What the step before carried; what `begin` returned at first.
+            spent: The share of the budget that is spent, 0 to 1.
+        """
+
+    @abstractmethod
+    def evaluate(self, model: M, data: D) -> Evaluation:
+        """Return how well the model does on what is held out; it is in evaluation mode."""
+
+    @abstractmethod
+    def export(self, model: M, settings: S, facts: Facts) -> "StepModule | StagedModules":
+        """Return what the trained model is on a device: one step module, or several and what passes between them."""
+
+    def begin(self, model: M, settings: S) -> "tuple[Tensor, ...]":  # noqa: ARG002, a subclass may need them
+        """Return what the first training step is given to carry; nothing where steps are independent."""
+        return ()
+
+
+AnyTask = Task[Settings, Data, "nn.Module"]
