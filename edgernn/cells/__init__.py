@@ -9,4 +9,5 @@ from edgernn.cells.lstm import LSTM as LSTM
 from edgernn.cells.stack import Stack as Stack
 from edgernn.cells.stack import from_torch as from_torch
 from edgernn.cells.stack import make_cell as make_cell
+from edgernn.cells.stack import make_stack as make_stack
 from edgernn.cells.stack import to_torch as to_torch

@@ -82,6 +82,16 @@ class Stack(nn.Module):
         return dropped
 
 
+def make_stack(cell: str, input_size: int, hidden_size: int, *, layers: int, dropout: float = 0.0) -> Stack:
+    """Return a stack of new cells of one kind, the first of which takes `input_size` features.
+
+    Raises:
+        KeyError: If no cell has that name.
+    """
+    sizes = [input_size, *[hidden_size] * (layers - 1)]
+    return Stack([make_cell(cell, size, hidden_size) for size in sizes], dropout=dropout)
+
+
 def from_torch(rnn: nn.RNNBase) -> Stack:
     """Return the stack that computes what `rnn` computes, with copies of its weights.
 
@@ -94,8 +104,7 @@ def from_torch(rnn: nn.RNNBase) -> Stack:
     if rnn.bidirectional or rnn.proj_size:
         raise ValueError("a stack of cells has one direction and no projection")
     name = {"RNN_TANH": "elman", "RNN_RELU": "elman-relu", "LSTM": "lstm", "GRU": "gru"}[rnn.mode]
-    sizes = [rnn.input_size, *[rnn.hidden_size] * (rnn.num_layers - 1)]
-    stack = Stack([make_cell(name, size, rnn.hidden_size) for size in sizes], dropout=rnn.dropout)
+    stack = make_stack(name, rnn.input_size, rnn.hidden_size, layers=rnn.num_layers, dropout=rnn.dropout)
     with torch.no_grad():
         for i, cell in enumerate(_torch_cells(stack)):
             for weight in _WEIGHTS:

@@ -5,11 +5,12 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from edgernn.cells import Stack, State, make_cell
+from edgernn.cells import State, make_stack
 from edgernn.cells.stack import CELLS
+from edgernn.models.state_specs import state_specs
 from edgernn_runtime.codecs import Codec
 from edgernn_runtime.errors import InputError
-from edgernn_runtime.spec import BATCH, Feedback, Spec, StateSpec, TensorSpec
+from edgernn_runtime.spec import BATCH, Feedback, Spec, TensorSpec
 
 MAX_SIZE: Final = 2**16
 
@@ -55,8 +56,7 @@ class RecurrentLM(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.hidden)
-        cells = [make_cell(config.cell, config.hidden, config.hidden) for _ in range(config.layers)]
-        self.stack = Stack(cells, dropout=config.dropout)
+        self.stack = make_stack(config.cell, config.hidden, config.hidden, layers=config.layers, dropout=config.dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.hidden, config.vocabulary)
 
@@ -98,10 +98,7 @@ class RecurrentLMStep(nn.Module):
         return Spec(
             inputs=(TensorSpec("token", "int64", (BATCH,), "token", size=config.vocabulary),),
             outputs=(TensorSpec("logits", "float32", (BATCH, config.vocabulary), "logits"),),
-            states=tuple(
-                StateSpec(f"state.{name}", f"next_state.{name}", "float32", (BATCH, *tensor.shape[1:]))
-                for name, tensor in zip(self.model.stack.state_names, self.model.init(1), strict=True)
-            ),
+            states=state_specs(self.model.stack.state_names, self.model.init(1)),
             distribution="categorical",
             feedback=Feedback(output="logits", input="token", start=self.start),
             codec=self.codec,

@@ -8,6 +8,7 @@ from edgernn_export.exporter import TOLERANCE, ExportReport, export
 from edgernn_export.metadata import check_model_target
 from edgernn_export.step import StepModule
 from edgernn_runtime.bundle_spec import BUNDLE_FILE, BundleSpec, Link, Stage, bundle_to_json, check_bundle
+from edgernn_runtime.engines.staged import joined_spec
 from edgernn_runtime.errors import InputError, OutputError
 from edgernn_runtime.files import check_target, write_bytes
 
@@ -56,7 +57,9 @@ def export_bundle(
     for name in modules.steps:
         if not name or Path(name).name != name:
             raise InputError(f"a stage cannot be called {name!r}, which is no name of a file")
-    check_bundle(bundle, {name: step.spec for name, step in modules.steps.items()})
+    specs = {name: step.spec for name, step in modules.steps.items()}
+    check_bundle(bundle, specs)
+    joined_spec(bundle, {name: specs[name] for name in bundle.along})
     check_bundle_target(target, bundle, overwrite=overwrite)
     reports = {
         name: export(step, target / bundle.stages[name].file, overwrite=overwrite, tolerance=tolerance)

@@ -84,7 +84,7 @@ _DRAW: Final[Mapping[str, Callable[[Values, Values, float], Values]]] = {
 def normals(uniforms: Values) -> Values:
     """Return standard normal numbers, float32 `[n]`, from uniforms `[2 n]` by Box and Muller (1958).
 
-    >>> normals(np.array([0.5, 0.0], np.float32)).round(4).tolist()
+    >>> normals(np.array([0.5, 0.0], np.float32)).astype(float).round(4).tolist()
     [1.1774]
     """
     first, second = uniforms.astype(np.float64).reshape(2, -1)

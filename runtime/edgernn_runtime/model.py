@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from edgernn_runtime.bundle_spec import BundleSpec, read_bundle
 from edgernn_runtime.engine import Engine, Executor, Placement
 from edgernn_runtime.engines.opening import open_engine
 from edgernn_runtime.errors import InputError
@@ -44,9 +45,20 @@ def load(
     """
     if not 1 <= threads <= MAX_THREADS:
         raise InputError(f"threads must lie in 1..{MAX_THREADS}, got {threads}")
+    _check_begin(Path(path))
     return Model(
         open_engine(Path(path), resolve(providers), threads=threads, spinning=spinning, strict=strict),
     )
+
+
+def _check_begin(path: Path) -> None:
+    """Refuse a bundle whose stages begin with a state that the caller has to compute first."""
+    bundle = read_bundle(path) if path.is_dir() else BundleSpec({})
+    for link in bundle.links:
+        if bundle.stages[link.source].every is None and link.input.startswith("state."):
+            raise InputError(
+                f"{link.target} begins with the state that {link.source} computes; open {path} with load_bundle"
+            )
 
 
 class Model:

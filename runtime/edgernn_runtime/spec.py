@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn_runtime.codecs import ByteCodec, CharacterCodec, Codec, LabelCodec, SeriesCodec, TextCodec
+from edgernn_runtime.codecs import ByteCodec, CharacterCodec, Codec, ImageCodec, LabelCodec, SeriesCodec, TextCodec
 from edgernn_runtime.distributions import PARAMETER_AXES
 from edgernn_runtime.errors import SpecError
 
@@ -306,16 +306,21 @@ def _check_frames(spec: Spec, feedback: Feedback) -> None:
 
 
 def _check_codec(spec: Spec) -> None:
-    """Check that the codec is one of as many tokens, labels or columns as the model has."""
+    """Check that the codec is one of as many tokens, labels, columns or pixels as the model has."""
     codec = spec.codec
+    if codec is None:
+        return
+    if isinstance(codec, ImageCodec) and not spec.vocabulary:
+        size = int(np.prod(spec.main_output.sized(1)))
+        if codec.pixels % size:
+            raise SpecError(f"codec has {codec.pixels} pixels, which {spec.main_output.name} of {size} does not fill")
+        return
     if isinstance(codec, LabelCodec):
         tensor, what = spec.main_output, "labels"
     elif isinstance(codec, SeriesCodec):
         tensor, what = spec.main_input, "columns"
-    elif codec is not None and spec.vocabulary:
-        tensor, what = spec.main_output, "tokens"
     else:
-        return
+        tensor, what = spec.main_output, "tokens"
     size = (tensor.sized(1)[1:] or (1,))[-1]
     if codec.size != size:
         raise SpecError(f"codec has {codec.size} {what}, but {tensor.name} has {size}")

@@ -120,6 +120,15 @@ def test_a_link_that_does_not_fit_is_refused(
             "must lie in the bundle's own folder",
         ),
         ('{"version": 2, "stages": {"a": {"file": "a.onnx"}}, "links": []}', ModelFileError, "a.onnx"),
+        ('{"version": 2, "stages": {"a": {"file": "a.onnx", "tempo": 3}}, "links": []}', SpecError, "is no bundle"),
+        *(
+            (
+                f'{{"version": 2, "stages": {{"a": {{"file": "a.onnx", "every": {every}}}}}, "links": []}}',
+                SpecError,
+                "it must be a number from 0, or null",
+            )
+            for every in ("-1", "1.5", "true", '"1"')
+        ),
     ],
 )
 def test_a_broken_bundle_is_one_clear_error(

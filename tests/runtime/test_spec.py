@@ -10,9 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgernn_runtime import ByteCodec, CharacterCodec, Spec
+from edgernn_runtime import ByteCodec, CharacterCodec, Codec, LabelCodec, SeriesCodec, Spec
 from edgernn_runtime.errors import SpecError
-from edgernn_runtime.spec import BATCH, BatchMode, Dtype, Feedback, Parity, Producer, Role, StateSpec, TensorSpec
+from edgernn_runtime.spec import (
+    BATCH,
+    Axis,
+    BatchMode,
+    Distribution,
+    Dtype,
+    Feedback,
+    Parity,
+    Producer,
+    Role,
+    StateSpec,
+    TensorSpec,
+)
 from edgernn_runtime.spec_json import SPEC_VERSION, identity_json, spec_from_json, spec_to_json
 
 DTYPES: st.SearchStrategy[Dtype] = st.sampled_from(
@@ -80,6 +92,12 @@ def small_spec() -> Spec:
         codec=CharacterCodec.from_text("abc"),
         rate_hz=16000.0,
         parity=Parity(256, 1e-6),
+    )
+
+
+def frame_spec(value: tuple[Axis, ...], parameters: tuple[Axis, ...]) -> Spec:
+    return Spec(
+        (TensorSpec("x", "float32", value, "frame"),), (TensorSpec("params", "float32", parameters, "params"),), ()
     )
 
 
@@ -256,6 +274,75 @@ def test_a_feedback_output_without_an_axis_of_tokens_is_refused() -> None:
 def test_a_codec_of_another_size_than_the_logits_is_refused() -> None:
     with pytest.raises(SpecError, match="codec has 256 tokens, but logits has 4"):
         replace(small_spec(), codec=ByteCodec())
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [
+        (LabelCodec(("yes", "no")), "codec has 2 labels, but params has 4"),
+        (SeriesCodec(("a", "b"), "last", (0.0, 0.0)), "codec has 2 columns, but x has 3"),
+    ],
+)
+def test_a_codec_of_other_labels_or_columns_than_the_model_is_refused(codec: Codec, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        replace(frame_spec((BATCH, 3), (BATCH, 4)), codec=codec)
+
+
+def test_a_number_a_step_is_one_column_or_one_label() -> None:
+    spec = frame_spec((BATCH,), (BATCH,))
+    for codec in (LabelCodec(("yes",)), SeriesCodec(("a",), "last", (0.0,))):
+        assert codec == spec_from_json(spec_to_json(replace(spec, codec=codec))).codec
+    with pytest.raises(SpecError, match="codec has 2 labels, but params has 1"):
+        replace(spec, codec=LabelCodec(("yes", "no")))
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value", "parameters"),
+    [
+        ("none", (BATCH, 3), (BATCH, 3)),
+        ("bernoulli", (BATCH, 3), (BATCH, 3)),
+        ("gaussian", (BATCH, 3), (BATCH, 3, 2)),
+        ("gaussian", (BATCH,), (BATCH, 2)),
+        ("logistic_mixture", (BATCH, 4, 3), (BATCH, 4, 3, 7, 3)),
+    ],
+)
+def test_a_feedback_of_frames_takes_the_parameters_of_its_distribution(
+    distribution: Distribution, value: tuple[Axis, ...], parameters: tuple[Axis, ...]
+) -> None:
+    spec = replace(frame_spec(value, parameters), distribution=distribution, feedback=Feedback("params", "x"))
+    assert (spec, 0) == (spec_from_json(spec_to_json(spec)), spec.vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value", "parameters"),
+    [
+        ("none", (BATCH, 3), (BATCH, 2)),
+        ("bernoulli", (BATCH, 3), (BATCH, 3, 1)),
+        ("gaussian", (BATCH, 3), (BATCH, 3)),
+        ("gaussian", (BATCH, 3), (BATCH, 3, 3)),
+        ("gaussian", (BATCH, 3), (BATCH, 2)),
+        ("gaussian", (BATCH,), (BATCH,)),
+        ("logistic_mixture", (BATCH, 3), (BATCH, 3, 3)),
+        ("logistic_mixture", (BATCH, 3), (BATCH, 3, 5, 2)),
+        ("logistic_mixture", (BATCH,), (BATCH,)),
+    ],
+)
+def test_a_feedback_of_frames_with_other_parameters_is_refused(
+    distribution: Distribution, value: tuple[Axis, ...], parameters: tuple[Axis, ...]
+) -> None:
+    with pytest.raises(SpecError, match=rf"params\.shape must hold {distribution} parameters of x \["):
+        replace(frame_spec(value, parameters), distribution=distribution, feedback=Feedback("params", "x"))
+
+
+def test_a_feedback_of_frames_of_integers_is_refused() -> None:
+    spec = frame_spec((BATCH, 3), (BATCH, 3))
+    with pytest.raises(SpecError, match="x and params must be float32, got int64, float32"):
+        replace(spec, inputs=(replace(spec.inputs[0], dtype="int64"),), feedback=Feedback("params", "x"))
+
+
+def test_only_a_codec_of_text_is_one_of_text() -> None:
+    assert small_spec().text_codec == small_spec().codec
+    assert replace(frame_spec((BATCH, 2), (BATCH, 2)), codec=LabelCodec(("yes", "no"))).text_codec is None
 
 
 def test_only_a_categorical_feedback_has_a_vocabulary() -> None:

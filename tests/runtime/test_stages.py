@@ -1,5 +1,7 @@
 """Stages that step at different rates: one stream, the same as a plain loop that steps them by hand."""
 
+import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from edgernn_runtime import (
     load_bundle,
 )
 from edgernn_runtime.bundle_spec import check_bundle
-from edgernn_runtime.errors import EngineError, InputError, SpecError
+from edgernn_runtime.errors import EngineError, InputError, SpecError, StateError
 from edgernn_runtime.spec import BATCH, Feedback, StateSpec, TensorSpec
 from edgernn_runtime.spec_json import spec_from_json, spec_to_json
 
@@ -105,6 +107,15 @@ class Fast(nn.Module):
     def forward(self, token: Tensor, context: Tensor, kind: Tensor, accent: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         h = self.cell(torch.cat([self.table(token), self.kinds(kind), self.accents(accent), context], -1), h)
         return self.head(h) * 3, h
+
+
+class OtherClass(Slow):
+    """A slow stage whose input `class` is the tokens."""
+
+    @property
+    def spec(self) -> Spec:
+        tokens, kind = super().spec.inputs
+        return replace(super().spec, inputs=(replace(tokens, name="class"), replace(kind, name="kind")))
 
 
 STEPS = {"begin": 0, "slow": EVERY, "fast": 1}
@@ -201,6 +212,19 @@ def test_the_bundle_gives_the_model_that_load_gives(folder: Path, model: Model, 
     np.testing.assert_array_equal(of_class(model, 1).run(tokens), stream.run(tokens))
 
 
+def test_a_stage_with_a_stream_of_its_own_can_begin_what_others_step(
+    modules: Modules, tokens: list[int], tmp_path: Path
+) -> None:
+    stages = {"begin": modules.begin, "slow": modules.slow, "fast": modules.fast}
+    export_bundle(StagedModules(stages, {**STEPS, "begin": None}, LINKS), tmp_path)
+    bundle = load_bundle(tmp_path)
+    begin = bundle.stages["begin"].stream()
+    begin.step(np.array(2))
+    stream = bundle.stream({"begin": begin})
+    stream.set_input("class", np.array(2))
+    np.testing.assert_allclose(stream.run(tokens), modules.teacher_forced(tokens, 2), atol=1e-5)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
 @given(cut=st.integers(0, 13))
 def test_a_stream_cut_anywhere_in_a_slow_period_continues_exactly(model: Model, tmp_path: Path, cut: int) -> None:
@@ -264,18 +288,29 @@ def test_the_spec_is_that_of_the_voice_with_the_inputs_and_states_of_all(model: 
     spec, voice = model.spec, modules.fast.spec
     assert (voice.feedback, voice.codec, 1) == (spec.feedback, spec.codec, spec.batch)
     assert ["token", "class", "accent"] == [tensor.name for tensor in spec.inputs]
-    assert {"slow/state.h", "fast/state.h", "slow/tokens", "fast/context", "steps"} == {
+    assert {"slow/state.h", "fast/state.h", "slow/tokens", "fast/context", "bundle/steps"} == {
         state.input for state in spec.states
     }
     assert spec == spec_from_json(spec_to_json(spec))
 
 
-def test_a_change_of_the_bundle_makes_another_model(model: Model, modules: Modules, tmp_path: Path) -> None:
-    stages = {"fast": modules.fast, "slow": modules.slow, "begin": modules.begin}
-    export_bundle(StagedModules(stages, STEPS, LINKS), tmp_path / "same")
-    export_bundle(StagedModules(stages, STEPS, LINKS[1:]), tmp_path / "other")
-    assert model.model_id == load(tmp_path / "same").model_id
-    assert model.model_id != load(tmp_path / "other").model_id
+def test_a_change_of_the_bundle_makes_another_model(folder: Path, model: Model, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert model.model_id == load(copy).model_id
+    content = json.loads((copy / "bundle.json").read_text())
+    content["links"].pop()
+    (copy / "bundle.json").write_text(json.dumps(content))
+    changed = load(copy)
+    assert model.model_id != changed.model_id
+    with pytest.raises(StateError, match="a state continues only on the model that made it"):
+        changed.stream(state=model.stream().snapshot())
+
+
+def test_an_input_that_stages_share_must_be_one(modules: Modules, tmp_path: Path) -> None:
+    apart = StagedModules({"slow": OtherClass().eval(), "fast": modules.fast}, STEPS, LINKS[1:2])
+    with pytest.raises(SpecError, match="two stages have an input class, of different dtypes or shapes"):
+        export_bundle(apart, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 SPECS = {"begin": Begin().spec, "slow": Slow().spec, "fast": Fast().spec}
@@ -297,6 +332,7 @@ def test_the_bundle_of_these_tests_fits() -> None:
         ((Link("none", "x", "fast", "context"),), {}, "a link names none, which is no stage; there are begin, slow, f"),
         ((Link("slow", "context", "none", "x"),), {}, "a link names none, which is no stage"),
         (LINKS[2:], {"slow": None}, "slow has a stream of its own, so it cannot take what fast gives"),
+        (LINKS[1:2], {"slow": None, "fast": None, "begin": 1}, "fast has a stream of its own, so it cannot take"),
         (LINKS[2:], {"slow": 0}, "slow steps once, before fast has stepped"),
         (
             (Link("slow", "context", "begin", "class"),),

@@ -66,9 +66,9 @@ class ImageCodec:
         return np.asarray(np.rint(picture.ravel() * ((self.levels - 1) / _WHITE)), np.int64)
 
     def decode(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """Return greys, uint8 of the shape of `values`: tokens, or numbers, which are cut to 0..1."""
+        """Return greys, uint8 of the shape of `values`: tokens, or numbers from 0 to 1; what lies outside is cut."""
         if np.issubdtype(values.dtype, np.integer):
             shares = values.astype(np.float64) / (self.levels - 1)
         else:
-            shares = np.clip(values.astype(np.float64), 0, 1)
-        return np.rint(shares * _WHITE).astype(np.uint8)
+            shares = values.astype(np.float64)
+        return np.rint(np.clip(shares, 0, 1) * _WHITE).astype(np.uint8)

@@ -39,6 +39,8 @@ class SeriesCodec:
         """Check the parts."""
         if not self.columns or len(self.columns) != len(self.means):
             raise SpecError(f"codec has {len(self.columns)} columns and {len(self.means)} means")
+        if len(set(self.columns)) < len(self.columns):
+            raise SpecError(f"codec.columns must differ, got {', '.join(self.columns)}")
         if not np.isfinite(self.means).all():
             raise SpecError(f"codec.means must be finite, got {list(self.means)}")
         if self.every < 1 or (self.every > 1 and self.gaps != "resample"):

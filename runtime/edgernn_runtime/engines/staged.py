@@ -18,7 +18,7 @@ from edgernn_runtime.errors import EngineError, InputError, SpecError
 from edgernn_runtime.spec import Axis, Spec, StateSpec, TensorSpec
 from edgernn_runtime.state import check_states
 
-STEP_STATE: Final = "steps"
+STEP_STATE: Final = "bundle/steps"
 
 
 class StagedEngine:
@@ -37,7 +37,7 @@ class StagedEngine:
         check_bundle(bundle, {name: engine.spec for name, engine in engines.items()})
         self._bundle = bundle
         self._engines = {name: engines[name] for name in bundle.along}
-        self._spec = _joined_spec(bundle, {name: engine.spec for name, engine in self._engines.items()})
+        self._spec = joined_spec(bundle, {name: engine.spec for name, engine in self._engines.items()})
         identity = [bundle_to_json(bundle), *(engine.model_id for engine in self._engines.values())]
         self._model_id = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
@@ -105,7 +105,7 @@ class StagedExecutor(RowStates):
                 if first is not array:
                     self._shared.append((first, array))
         self._steps = 0
-        self._plan = [(name, bundle.stages[name].every or 0, executors[name].run) for name in bundle.along]
+        self._slower = [(name, bundle.stages[name].every or 0) for name in bundle.along if name != bundle.voice]
 
     @property
     def batch(self) -> int:
@@ -126,24 +126,39 @@ class StagedExecutor(RowStates):
         """Step every stage whose turn it is, and pass on what it gave; if one fails, none has stepped."""
         for source, target in self._shared:
             target[...] = source
-        steps = self._steps
-        due = [(name, run) for name, every, run in self._plan if (steps % every == 0 if every else steps == 0)]
-        states = [(self._executors[name], self._executors[name].read_state()) for name, _ in due[:-1]]
-        held = [np.array(array) for array in self._held]
-        for row, value in self._gathered:
-            row[:-1] = row[1:]
-            row[-1] = value[0]
+        due = [stage for stage in self._slower if self._is_due(stage[1])]
+        if due:
+            self._run_all(due)
+        else:
+            self._voice.run()
+            self._gather()
+        self._steps += 1
+
+    def _is_due(self, every: int) -> bool:
+        return self._steps % every == 0 if every else self._steps == 0
+
+    def _run_all(self, due: Sequence[tuple[str, int]]) -> None:
+        """Step the slower stages that are due, then the voice; put everything back if one fails."""
+        states = [(self._executors[name], self._executors[name].read_state()) for name, _ in due]
+        voice, held = self._voice.read_state(), [np.array(array) for array in self._held]
+        self._gather()
         try:
-            for name, run in due:
-                run()
+            for name, _ in due:
+                self._executors[name].run()
                 self._pass_on(name)
+            self._voice.run()
         except EngineError:
-            for executor, arrays in states:
+            for executor, arrays in (*states, (self._voice, voice)):
                 executor.write_state(arrays)
             for array, before in zip(self._held, held, strict=True):
                 array[...] = before
             raise
-        self._steps = steps + 1
+
+    def _gather(self) -> None:
+        """Put what the voice was fed behind what slower stages have gathered of it."""
+        for row, value in self._gathered:
+            row[:-1] = row[1:]
+            row[-1] = value[0]
 
     def read_state(self) -> tuple[Array, ...]:
         """Return copies of the states of all stages, of what passes between them, and the count of steps."""
@@ -186,7 +201,7 @@ def state_name(stage: str, name: str) -> str:
     return f"{stage}/{name}"
 
 
-def _joined_spec(bundle: BundleSpec, specs: Mapping[str, Spec]) -> Spec:
+def joined_spec(bundle: BundleSpec, specs: Mapping[str, Spec]) -> Spec:
     """Return the Spec of the stages that step along: the voice's, with the inputs and states of all."""
     voice = specs[bundle.voice]
     free: dict[str, TensorSpec] = {}

@@ -1,0 +1,1 @@
+"""The image task: grey pictures, pixel by pixel. `ImageTask` in `task.py` joins its parts."""

@@ -1,0 +1,101 @@
+"""The image task: grey pictures, drawn pixel by pixel, of a class that is asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+from edgernn.tasks.settings import Setting, Settings
+from edgernn.tasks.task import Evaluation, Facts, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgernn.models.pixels import PixelModel
+    from edgernn.models.rows import RowModel
+    from edgernn.tasks.image.data import ImageData
+    from edgernn_export import StagedModules, StepModule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings(Settings):
+    """What an image run is told."""
+
+    data: Annotated[
+        Path | None,
+        Setting("A folder of pictures, one folder a class; without it, scikit-learn's handwritten digits."),
+    ] = None
+    width: Annotated[int, Setting("Pixels in a row, that pictures are scaled to.", least=2, most=256)] = 8
+    height: Annotated[int, Setting("Rows, that pictures are scaled to.", least=2, most=256)] = 8
+    levels: Annotated[int, Setting("Greys of a pixel.", least=2, most=256)] = 16
+    order: Annotated[
+        Literal["pixels", "rows"],
+        Setting("One network that steps every pixel, or two: one that steps every row, and one every pixel."),
+    ] = "pixels"
+    cell: Annotated[Literal["elman", "elman-relu", "lstm", "gru"], Setting("The recurrent cell.")] = "gru"
+    hidden: Annotated[int, Setting("Features of each layer.", least=1, most=2**16)] = 160
+    layers: Annotated[int, Setting("The number of layers.", least=1, most=2**16)] = 1
+    dropout: Annotated[float, Setting("Share of features set to zero in training.", least=0, below=1)] = 0.3
+    batch: Annotated[int, Setting("Pictures that one step trains on.", least=1)] = 64
+    weight_decay: Annotated[float, Setting("AdamW's decay of weight matrices.", least=0)] = 0.05
+    valid_every: Annotated[int, Setting("Steps between validations.", least=1)] = 50
+
+
+class ImageTask(Task[ImageSettings, "ImageData", "PixelModel | RowModel"]):
+    """Grey pictures, pixel by pixel."""
+
+    name = "image"
+    summary = "Grey pictures, pixel by pixel or at two rates, of a class that is asked for."
+    unit = "pixel"
+    settings = ImageSettings
+
+    def read(self, settings: ImageSettings) -> "ImageData":
+        from edgernn.tasks.image.data import ImageData
+        from edgernn.tasks.image.pictures import read_pictures
+
+        return ImageData(read_pictures(settings.data, width=settings.width, height=settings.height), settings)
+
+    def model(self, settings: ImageSettings, facts: Facts) -> "PixelModel | RowModel":
+        from edgernn.models.picture import PictureConfig
+        from edgernn.models.pixels import PixelModel
+        from edgernn.models.rows import RowModel
+
+        config = PictureConfig(
+            cell=settings.cell,
+            width=settings.width,
+            height=settings.height,
+            levels=settings.levels,
+            classes=len(cast("list[str]", facts["labels"])),
+            hidden=settings.hidden,
+            layers=settings.layers,
+            dropout=settings.dropout,
+        )
+        return PixelModel(config) if settings.order == "pixels" else RowModel(config)
+
+    def loss(
+        self,
+        model: "PixelModel | RowModel",
+        data: "ImageData",
+        *,
+        step: int,
+        state: "tuple[Tensor, ...]",
+        spent: float,  # noqa: ARG002, the loss of pictures is the same all along
+    ) -> "tuple[Tensor, tuple[Tensor, ...]]":
+        from edgernn.tasks.image.objective import pixel_loss
+
+        return pixel_loss(model, *data.batch(step)), state
+
+    def evaluate(self, model: "PixelModel | RowModel", data: "ImageData") -> Evaluation:
+        from edgernn.tasks.image.objective import evaluate
+
+        return evaluate(model, data)
+
+    def export(
+        self,
+        model: "PixelModel | RowModel",
+        settings: ImageSettings,  # noqa: ARG002, the model knows
+        facts: Facts,  # noqa: ARG002, the model knows
+    ) -> "StepModule | StagedModules":
+        from edgernn.models.pixels import PixelModel, PixelStep
+        from edgernn.models.rows import stages
+
+        return PixelStep(model) if isinstance(model, PixelModel) else stages(model)
