@@ -1,6 +1,7 @@
-"""`edgernn generate`: stream text from a step model."""
+"""`edgernn generate`: a stream written as it is made: text, pictures, forecasts, decisions or plain numbers."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -11,17 +12,45 @@ from edgernn.cli.console import print_json, print_message
 from edgernn.cli.options import Force, Json, ModelPath, Providers, Threads, given
 from edgernn_runtime.errors import InputError
 
-_SAMPLING: Final = ("temperature", "top_k", "top_p", "seed")
-
 if TYPE_CHECKING:
+    from edgernn_runtime import Model, Sampler
     from edgernn_runtime.text_output import Summary
+
+_SAMPLING: Final = ("temperature", "top_k", "top_p", "seed")
+_COMMON: Final = ("model", "provider", "threads", "json", "force")
+_OWN: Final[Mapping[str, Sequence[str]]] = {
+    "text": (*_SAMPLING, "prompt", "max_tokens", "stop", "state", "save_state"),
+    "pictures": (*_SAMPLING, "count", "set_", "given_file", "keep", "encode", "output", "scale"),
+    "forecasts": ("seed", "count", "given_file", "keep", "horizon", "output"),
+    "decisions": ("given_file", "output"),
+    "frames": ("temperature", "seed", "max_tokens", "set_", "output"),
+}
+"""The options that each kind of model has."""
 
 
 def generate(
     context: typer.Context,
     model: ModelPath,
     prompt: Annotated[str, typer.Option(help="Text that the generated text follows.")] = "",
-    max_tokens: Annotated[int, typer.Option(min=0, help="Tokens to generate.")] = 300,
+    max_tokens: Annotated[int, typer.Option(min=0, help="Tokens or frames to generate.")] = 300,
+    count: Annotated[int | None, typer.Option(min=1, help="Pictures to draw, or futures to sample.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Inputs beside the main one, as in class=3 or class=0,1,2; may be repeated."),
+    ] = None,
+    given_file: Annotated[
+        Path | None,
+        typer.Option("--given", help="A picture to draw around, a series to go on from, or frames to decide on."),
+    ] = None,
+    keep: Annotated[float, typer.Option(min=0, max=1, help="Share of what is given that is kept, from its start.")] = 1,
+    encode: Annotated[
+        list[Path] | None, typer.Option(help="A picture for the model's encoder; several are gone between.")
+    ] = None,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="Steps to forecast (default: what --keep leaves, else 20).")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A .png, .csv or .npy to write.")] = None,
+    scale: Annotated[int | None, typer.Option(min=1, help="Pixels of the PNG for each pixel.")] = None,
     temperature: Annotated[float, typer.Option(help="Divides the logits; 0 is greedy.")] = 0.8,
     top_k: Annotated[int, typer.Option(help="Keep the k most probable tokens; 0 keeps all.")] = 0,
     top_p: Annotated[float, typer.Option(help="Keep the most probable tokens up to this mass; 1 keeps all.")] = 1.0,
@@ -36,23 +65,94 @@ def generate(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Stream text as it is made.
+    """Stream what a model makes, as it is made.
 
-    The prompt is not printed again. With --json, one object a token and a summary at the end.
+    What its file says decides: text, pictures, forecasts, decisions, or plain numbers. A prompt is not printed
+    again. With --json, one object a token, picture or step, and a summary at the end.
     """
+    from edgernn_runtime import Sampler, load
+
     fixed = [name for name in given(context) if name in _SAMPLING]
     if state is not None and fixed:
         raise InputError(f"a saved state brings its own seed and sampler; leave out --{fixed[0].replace('_', '-')}")
-    from edgernn_runtime import Sampler, State, load
+    loaded = load(model, providers=provider or ["cpu"], threads=threads)
+    kind = _kind(loaded)
+    foreign = [name for name in given(context) if name not in (*_COMMON, *_OWN[kind])]
+    if foreign:
+        option = {"set_": "set", "given_file": "given"}.get(foreign[0], foreign[0]).replace("_", "-")
+        raise InputError(f"--{option} means nothing to a model that makes {kind}")
+    sampler = Sampler(temperature, top_k, top_p)
+    if kind == "text":
+        _text(
+            loaded, sampler, prompt=prompt, max_tokens=max_tokens, seed=seed, stop=stop or [], state=state,
+            save_state=save_state, force=force, json=json,
+        )  # fmt: skip
+    elif kind == "pictures":
+        from edgernn.cli.drawing import Drawing, draw_pictures
+        from edgernn.cli.values import read_lists
+
+        drawing = Drawing(
+            count, read_lists(set_ or []), given_file, keep, tuple(encode or ()), output, scale=scale, seed=seed
+        )
+        draw_pictures(model, loaded, drawing, sampler, force=force, json=json)
+    elif kind == "forecasts":
+        from edgernn.cli.forecasting import write_forecast
+
+        write_forecast(
+            model, loaded, given_file, keep=keep, horizon=horizon, samples=count or 100, seed=seed, output=output,
+            force=force, json=json,
+        )  # fmt: skip
+    elif kind == "decisions":
+        from edgernn.cli.deciding import write_decisions
+
+        write_decisions(model, loaded, given_file, output=output, force=force, json=json)
+    else:
+        from edgernn.cli.frames import write_frames
+        from edgernn.cli.values import read_lists
+
+        stream = loaded.stream(seed=seed, sampler=sampler)
+        write_frames(
+            loaded, stream, read_lists(set_ or []), max_frames=max_tokens, output=output, force=force, json=json
+        )
+
+
+def _kind(model: "Model") -> str:
+    """Return what a model makes, by what its file says."""
+    from edgernn_runtime.codecs import ImageCodec, LabelCodec, SeriesCodec
+
+    codec, generative = model.spec.codec, model.spec.feedback is not None
+    if isinstance(codec, ImageCodec) and generative:
+        return "pictures"
+    if isinstance(codec, SeriesCodec) and generative:
+        return "forecasts"
+    if isinstance(codec, LabelCodec):
+        return "decisions"
+    return "text" if model.spec.vocabulary or not generative else "frames"
+
+
+def _text(
+    model: "Model",
+    sampler: "Sampler",
+    *,
+    prompt: str,
+    max_tokens: int,
+    seed: int,
+    stop: Sequence[str],
+    state: Path | None,
+    save_state: Path | None,
+    force: bool,
+    json: bool,
+) -> None:
+    """Stream text, or the tokens of a model without text."""
+    from edgernn_runtime import State
     from edgernn_runtime.files import check_target
     from edgernn_runtime.text_output import generate_to
 
     if save_state is not None:
         check_target(save_state, overwrite=force)
-    loaded = load(model, providers=provider or ["cpu"], threads=threads)
     saved = None if state is None else State.load(state)
-    stream = loaded.stream(seed=seed, sampler=Sampler(temperature, top_k, top_p), state=saved)
-    stops = [stream.token_of(text) for text in stop or []]
+    stream = model.stream(seed=seed, sampler=sampler, state=saved)
+    stops = [stream.token_of(text) for text in stop]
     write = _write_json if json else _write_text
     summary = generate_to(stream, write, prompt=prompt, max_tokens=max_tokens, stop=stops)
     if json:

@@ -37,7 +37,7 @@ def find_recording(spec: Spec, model: Path, *, run: Path | None = None, data: Pa
 
     if data is not None:
         return _read(spec, data, limit=limit)
-    file = _run_file(model, run)
+    file = run_file(model, run)
     if file.is_file():
         recording = Recording.load(file).head(limit)
         recording.check(spec)
@@ -50,7 +50,7 @@ def find_recording(spec: Spec, model: Path, *, run: Path | None = None, data: Pa
     return Recording(values, np.arange(limit) == 0)
 
 
-def _run_file(model: Path, run: Path | None) -> Path:
+def run_file(model: Path, run: Path | None) -> Path:
     """Return where a run keeps what a model, or a stage of it, is measured on."""
     from edgernn.training.run import recording_file
 

@@ -53,6 +53,24 @@ def read_values(lines: Sequence[str]) -> Mapping[str, Array]:
     return values
 
 
+def read_lists(lines: Sequence[str]) -> Mapping[str, Sequence[Array]]:
+    """Return values by name, from lines such as `class=0,1,2`, or `latent=z.npy` for an array `[...]` of one value.
+
+    Raises:
+        InputError: If a line does not read so.
+        DataError: If a file cannot be read.
+    """
+    found: dict[str, Sequence[Array]] = {}
+    for line in lines:
+        name, _, text = line.partition("=")
+        if text.endswith(".npy"):
+            found[name.strip()] = [read_array(Path(text))]
+            continue
+        values = [read_values([f"{name}={each}"]) for each in text.split(",")]
+        found[name.strip()] = [array for each in values for array in each.values()]
+    return found
+
+
 def _load(path: Path) -> "Array | np.lib.npyio.NpzFile":
     try:
         return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn_runtime.bundle_spec import read_bundle
 from edgernn_runtime.engine import Array
 from edgernn_runtime.errors import EngineError, InputError, SpecError
 from edgernn_runtime.model import Model, load
@@ -119,7 +120,7 @@ def profile(
     """Measure models side by side, their steps interleaved so that ratios hold on a noisy machine.
 
     Args:
-        paths: Model files.
+        paths: Model files, or folders of bundles.
         steps: Timed steps of each.
         providers: Names of execution providers, in order of preference.
         threads: Threads inside one operator.
@@ -135,7 +136,7 @@ def profile(
         raise InputError(f"providers must be a list of names, got {providers!r}")
     models = [load(path, providers=providers, threads=threads) for path in paths]
     for path, model in zip(paths, models, strict=True):
-        if model.spec.weight_bytes > path.stat().st_size:
+        if model.spec.weight_bytes > model_bytes(path):
             raise SpecError(f"{path}: weight_bytes is {model.spec.weight_bytes}, more than the file has")
     cold = [cold_start(path, providers=providers, threads=threads) for path in paths]
     floors = [Floor(model.spec.weight_bytes) for model in models]
@@ -154,6 +155,13 @@ def profile(
         )
         for path, model, start, floor, taken in zip(paths, models, cold, floors, durations, strict=True)
     )
+
+
+def model_bytes(path: Path) -> int:
+    """Return the size of a model file, or of all model files of a bundle."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum((path / stage.file).stat().st_size for stage in read_bundle(path).stages.values())
 
 
 def interleave(

@@ -12,6 +12,7 @@ from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.engines.staged import StagedEngine
 from edgernn_runtime.errors import QuantizationError
 from edgernn_runtime.files import write_bytes
+from edgernn_runtime.profiling import model_bytes
 
 
 def quantize_bundle(
@@ -47,7 +48,7 @@ def quantize_bundle(
     return QuantizeReport(
         path=output,
         precision=precision,
-        bytes_before=sum((folder / stage.file).stat().st_size for stage in bundle.stages.values()),
+        bytes_before=model_bytes(folder),
         bytes_after=sum(len(content) for content, _ in made.values()),
         nodes=nodes,
         quality=quality,

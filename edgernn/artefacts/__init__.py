@@ -1,0 +1,1 @@
+"""Artefacts: what the models of a task make, beside numbers; no file here needs the command line."""

@@ -1,0 +1,70 @@
+"""The VAE task's data: pictures as rows of greys from 0 to 1."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgernn.tasks.image.pictures import Pictures, batch_index
+from edgernn.tasks.task import MODEL, Data
+from edgernn_export.recording import Recording
+from edgernn_runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgernn.tasks.vae.task import VaeSettings
+
+
+class VaeData(Data):
+    """Pictures as rows.
+
+    Attributes:
+        train: Pictures to train on, float32 `[pictures, height, width]`.
+        valid: Those held out.
+        settings: What the run was told.
+    """
+
+    def __init__(self, pictures: Pictures, settings: "VaeSettings") -> None:
+        """Split pictures.
+
+        Raises:
+            DataError: If they are all alike.
+        """
+        train, valid = pictures.split(settings.seed)
+        self.train, self.valid = _rows(train), _rows(valid)
+        if (self.train == self.train[0]).all():
+            raise DataError("all pictures are alike; there is nothing to learn from them")
+        self.settings = settings
+        self.facts = {}
+        self.sha256 = pictures.sha256
+        height, width = pictures.greys.shape[1:]
+        size = f"{width} x {height} pixels"
+        self.summary = f"{len(self.train):,} pictures to train on, {len(self.valid):,} to validate, {size}"
+
+    def batch(self, step: int) -> Tensor:
+        """Return the pictures of a training step, float32 `[height, batch, width]`."""
+        index = batch_index(len(self.train), batch=self.settings.batch, step=step, seed=self.settings.seed)
+        return torch.from_numpy(self.train[index]).transpose(0, 1).contiguous()
+
+    def held_out(self) -> Tensor:
+        """Return the pictures held out, laid out as `batch` does."""
+        return torch.from_numpy(self.valid).transpose(0, 1).contiguous()
+
+    def recordings(self) -> Mapping[str, Recording]:
+        """Return pictures for the encoder, and latents from the prior, with rows before each, for the decoder."""
+        count, height, width = self.valid.shape
+        before = np.concatenate([np.zeros((count, 1, width), np.float32), self.valid[:, :-1]], axis=1)
+        latents = np.random.default_rng(self.settings.seed).standard_normal((count, self.settings.latent))
+        starts = np.arange(count * height) % height == 0
+        latent = np.repeat(latents.astype(np.float32), height, axis=0)
+        return {
+            MODEL: Recording({"row": before.reshape(-1, width), "latent": latent}, starts),
+            "encode": Recording({"row": self.valid.reshape(-1, width)}, starts),
+        }
+
+
+def _rows(pictures: Pictures) -> "NDArray[np.float32]":
+    return (pictures.greys / np.float32(255)).astype(np.float32)
