@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from edgernn.tasks.settings import Json, Settings
+from edgernn_runtime.errors import ExportError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -98,13 +99,23 @@ class Task(ABC, Generic[S, D, M]):
     def evaluate(self, model: M, data: D) -> Evaluation:
         """Return how well the model does on what is held out; it is in evaluation mode."""
 
-    @abstractmethod
-    def export(self, model: M, settings: S, facts: Facts) -> "StepModule | StagedModules":
-        """Return what the trained model is on a device: one step module, or several and what passes between them."""
-
     def begin(self, model: M, settings: S) -> "tuple[Tensor, ...]":  # noqa: ARG002, a subclass may need them
         """Return what the first training step is given to carry; nothing where steps are independent."""
         return ()
+
+    def export(self, model: M, settings: S, facts: Facts) -> "StepModule | StagedModules":  # noqa: ARG002, likewise
+        """Return what the trained model is on a device: one step module, or several and what passes between them.
+
+        A model that is a step module itself is returned as it is.
+
+        Raises:
+            ExportError: If it is none.
+        """
+        if not hasattr(model, "spec"):
+            raise ExportError(
+                f"{type(model).__name__} is no StepModule: it has no spec; {self.name} must make one of it"
+            )
+        return cast("StepModule", model)
 
 
 AnyTask = Task[Settings, Data, "nn.Module"]

@@ -34,7 +34,7 @@ class ImageSettings(Settings):
     cell: Annotated[Literal["elman", "elman-relu", "lstm", "gru"], Setting("The recurrent cell.")] = "gru"
     hidden: Annotated[int, Setting("Features of each layer.", least=1, most=2**16)] = 160
     layers: Annotated[int, Setting("The number of layers.", least=1, most=2**16)] = 1
-    dropout: Annotated[float, Setting("Share of features set to zero in training.", least=0, below=1)] = 0.3
+    dropout: Annotated[float, Setting("Share of features set to zero in training.", least=0, below=1)] = 0.5
     batch: Annotated[int, Setting("Pictures that one step trains on.", least=1)] = 64
     weight_decay: Annotated[float, Setting("AdamW's decay of weight matrices.", least=0)] = 0.05
     valid_every: Annotated[int, Setting("Steps between validations.", least=1)] = 50

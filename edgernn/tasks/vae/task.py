@@ -24,8 +24,8 @@ class VaeSettings(Settings):
     height: Annotated[int, Setting("Rows, that pictures are scaled to.", least=2, most=256)] = 8
     levels: Annotated[
         int, Setting("Greys that are told apart; more make the latent say more of a picture.", least=1, most=256)
-    ] = 16
-    latent: Annotated[int, Setting("Numbers in the latent.", least=1, most=4096)] = 16
+    ] = 4
+    latent: Annotated[int, Setting("Numbers in the latent.", least=1, most=4096)] = 12
     latent_at: Annotated[
         Literal["begin", "every"], Setting("The decoder takes the latent as its initial state, or at every step too.")
     ] = "every"
@@ -34,14 +34,13 @@ class VaeSettings(Settings):
     ] = 0.2
     free_bits: Annotated[
         float, Setting("Nats of divergence that each number of the latent has for nothing.", least=0)
-    ] = 0.05
+    ] = 0.02
     cell: Annotated[Literal["elman", "elman-relu", "lstm", "gru"], Setting("The recurrent cell.")] = "gru"
     hidden: Annotated[int, Setting("Features of each layer.", least=1, most=2**16)] = 192
     layers: Annotated[int, Setting("The number of layers.", least=1, most=2**16)] = 1
     dropout: Annotated[float, Setting("Share of features set to zero between layers.", least=0, below=1)] = 0.0
     batch: Annotated[int, Setting("Pictures that one step trains on.", least=1)] = 64
     learning_rate: Annotated[float, Setting("The peak learning rate.", above=0)] = 2e-3
-    max_steps: Annotated[int | None, Setting("The budget in optimiser steps.", least=1)] = None
 
 
 class VaeTask(Task[VaeSettings, "VaeData", "RowVAE"]):
