@@ -52,6 +52,8 @@ class Setting:
 class Settings:
     """What every run is told. A task adds fields to these, or gives them other defaults, in a subclass of its own.
 
+    A field is annotated with its type and a `Setting`; another default needs the type alone.
+
     At least one budget is needed, and the first one reached ends a run; where neither is given, `default_seconds` is.
 
     Raises:
@@ -114,18 +116,21 @@ class Settings:
 def described(kind: type[Settings]) -> dict[str, tuple[object, Setting]]:
     """Return the type of each setting, and what is said of it, by name.
 
+    A subclass that only gives a setting another default, as in `hidden: int = 64`, keeps what is said of it.
+
     Raises:
-        TypeError: If a field is not annotated with a `Setting`.
+        TypeError: If nothing is said of a field.
     """
-    hints = get_type_hints(kind, include_extras=True)
-    found: dict[str, tuple[object, Setting]] = {}
-    for field in fields(kind):
-        hint, *extras = get_args(hints[field.name]) if get_origin(hints[field.name]) is Annotated else (None,)
-        setting = next((each for each in extras if isinstance(each, Setting)), None)
-        if setting is None:
-            raise TypeError(f"{kind.__name__}.{field.name} must be annotated with a Setting, as in Annotated[int, ...]")
-        found[field.name] = hint, setting
-    return found
+    said: dict[str, Setting] = {}
+    for each in reversed(kind.__mro__):
+        for name, hint in get_type_hints(each, include_extras=True).items():
+            extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+            said |= {name: extra for extra in extras if isinstance(extra, Setting)}
+    hints = get_type_hints(kind)
+    missing = [field.name for field in fields(kind) if field.name not in said]
+    if missing:
+        raise TypeError(f"{kind.__name__}.{missing[0]} must be annotated with a Setting, as in Annotated[int, ...]")
+    return {field.name: (hints[field.name], said[field.name]) for field in fields(kind)}
 
 
 def _check(name: str, value: object, kind: object, setting: Setting) -> None:

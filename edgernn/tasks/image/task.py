@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
-from edgernn.tasks.settings import Setting, Settings
+from edgernn.tasks.settings import CellName, Setting, Settings
 from edgernn.tasks.task import Evaluation, Facts, Task
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ class ImageSettings(Settings):
         Literal["pixels", "rows"],
         Setting("One network that steps every pixel, or two: one that steps every row, and one every pixel."),
     ] = "pixels"
-    cell: Annotated[Literal["elman", "elman-relu", "lstm", "gru"], Setting("The recurrent cell.")] = "gru"
-    hidden: Annotated[int, Setting("Features of each layer.", least=1, most=2**16)] = 160
-    layers: Annotated[int, Setting("The number of layers.", least=1, most=2**16)] = 1
-    dropout: Annotated[float, Setting("Share of features set to zero in training.", least=0, below=1)] = 0.5
-    batch: Annotated[int, Setting("Pictures that one step trains on.", least=1)] = 64
-    weight_decay: Annotated[float, Setting("AdamW's decay of weight matrices.", least=0)] = 0.05
-    valid_every: Annotated[int, Setting("Steps between validations.", least=1)] = 50
+    cell: CellName = "gru"
+    hidden: int = 160
+    layers: int = 1
+    dropout: float = 0.5
+    batch: int = 64
+    weight_decay: float = 0.5
+    valid_every: int = 50
 
 
 class ImageTask(Task[ImageSettings, "ImageData", "PixelModel | RowModel"]):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from edgernn.tasks.settings import Setting, Settings
+from edgernn.tasks.settings import CellName, Setting, Settings
 from edgernn.tasks.task import Evaluation, Facts, Task
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ class VaeSettings(Settings):
     free_bits: Annotated[
         float, Setting("Nats of divergence that each number of the latent has for nothing.", least=0)
     ] = 0.02
-    cell: Annotated[Literal["elman", "elman-relu", "lstm", "gru"], Setting("The recurrent cell.")] = "gru"
-    hidden: Annotated[int, Setting("Features of each layer.", least=1, most=2**16)] = 192
-    layers: Annotated[int, Setting("The number of layers.", least=1, most=2**16)] = 1
-    dropout: Annotated[float, Setting("Share of features set to zero between layers.", least=0, below=1)] = 0.0
-    batch: Annotated[int, Setting("Pictures that one step trains on.", least=1)] = 64
-    learning_rate: Annotated[float, Setting("The peak learning rate.", above=0)] = 2e-3
+    cell: CellName = "gru"
+    hidden: int = 192
+    layers: int = 1
+    dropout: float = 0.0
+    batch: int = 64
+    learning_rate: float = 2e-3
 
 
 class VaeTask(Task[VaeSettings, "VaeData", "RowVAE"]):
