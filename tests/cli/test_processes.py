@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from edgernn.training.tensors import read_tensors
+
+Device = Callable[..., subprocess.CompletedProcess[bytes]]
 
 EDGERNN = [sys.executable, "-m", "edgernn"]
 ROOT = Path(__file__).parents[2]
@@ -87,27 +90,80 @@ def test_a_run_that_a_signal_ends_resumes_to_the_uninterrupted_result(tmp_path: 
         assert all(torch.equal(left[key], right[key]) for key in left)
 
 
-@pytest.mark.slow
-def test_a_device_has_numpy_and_onnxruntime_and_streams_text(tmp_path: Path, byte_model: Path) -> None:
-    assert run("quantize", byte_model, "--precision", "int8").returncode == 0
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
-    python = tmp_path / "venv" / "bin" / "python"
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Device:
+    """A Python with edgernn-runtime alone; returns what a run of it with some arguments gave."""
+    folder = tmp_path_factory.mktemp("device")
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+    python = folder / "venv" / "bin" / "python"
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
     subprocess.run([python, "-m", "pip", "install", "-q", *constraints, str(ROOT / "runtime")], check=True)
 
-    def device(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run([python, *arguments], capture_output=True, check=False, cwd=tmp_path)
+    def run_there(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([python, *map(str, arguments)], capture_output=True, check=False, cwd=folder)
 
-    model = str(byte_model.with_suffix(".int8.onnx"))
+    return run_there
+
+
+@pytest.mark.slow
+def test_a_device_has_numpy_and_onnxruntime_and_streams_text(byte_model: Path, device: Device) -> None:
+    assert run("quantize", byte_model, "--precision", "int8").returncode == 0
+    model = byte_model.with_suffix(".int8.onnx")
     done = device("-m", "edgernn_runtime", model, "--prompt", "音", "--max-tokens", "60", "--temperature", "0")
     assert done.returncode == 0
     assert "楽" in done.stdout.decode("utf-8")
     assert b"tokens/s" in done.stderr
-    checked = device("-m", "edgernn_runtime", model)
-    assert b"step p50" in checked.stdout
+    assert b"step p50" in device("-m", "edgernn_runtime", model).stdout
     assert device("-c", "import torch").returncode == 1
-    listed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, check=True).stdout.decode()
+    listed = device("-m", "pip", "list").stdout.decode()
     assert not {"torch", "onnx", "typer", "rich", "edgernn"} & {line.split()[0] for line in listed.splitlines()[2:]}
+
+
+STREAM = """
+import sys
+import numpy as np
+from edgernn_runtime import load
+
+for path in sys.argv[1:]:
+    model = load(path)
+    stream, value = model.stream(seed=3), model.spec.main_input
+    stream.draw_latents()
+    if model.spec.feedback is None:
+        made = stream.run(np.ones((100, *value.sized(1)[1:]), value.dtype))
+    elif model.spec.vocabulary:
+        made = list(stream.generate(100))
+    else:
+        stream.prefill(np.ones((3, *value.sized(1)[1:]), np.float32))
+        made = list(stream.generate_frames(100))
+    assert len(made) == 100 and np.isfinite(made).all()
+    print(path)
+"""
+
+TASKS = {
+    "image": ("--order", "pixels"),
+    "image rows": ("--order", "rows"),
+    "vae": (),
+    "classify": (),
+    "series": ("--gaps", "mask"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_the_models_of_every_task_stream_on_a_device(tmp_path: Path, device: Device, name: str) -> None:
+    small = ("--hidden", 12, "--max-steps", 4, "--valid-every", 2, "--threads", 1)
+    folder = tmp_path / "run"
+    trained = run("train", name.split(maxsplit=1)[0], *TASKS[name], *map(str, small), "-o", folder)
+    assert trained.returncode == 0, trained.stderr
+    assert run("export", folder).returncode == 0
+    model = next(path for path in (folder / "bundle", folder / "model.onnx") if path.exists())
+    paths = [model]
+    for precision in ("int8", "int4"):
+        paths.append(model.with_name(f"{model.stem}.{precision}{model.suffix}"))
+        assert run("quantize", model, "--precision", precision).returncode == 0
+    done = device("-c", STREAM, *paths)
+    assert done.stderr == b""
+    assert [str(path) for path in paths] == done.stdout.decode().split()
 
 
 @pytest.mark.parametrize("command", ["inspect", "generate"])
