@@ -9,3 +9,4 @@ from edgernn.tasks.task import Data as Data
 from edgernn.tasks.task import Evaluation as Evaluation
 from edgernn.tasks.task import Facts as Facts
 from edgernn.tasks.task import Task as Task
+from edgernn.tasks.task import sha256_of as sha256_of

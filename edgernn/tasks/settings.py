@@ -124,8 +124,9 @@ def described(kind: type[Settings]) -> dict[str, tuple[object, Setting]]:
     said: dict[str, Setting] = {}
     for each in reversed(kind.__mro__):
         for name, hint in get_type_hints(each, include_extras=True).items():
-            extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-            said |= {name: extra for extra in extras if isinstance(extra, Setting)}
+            for extra in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
+                if isinstance(extra, Setting):
+                    said[name] = extra
     hints = get_type_hints(kind)
     missing = [field.name for field in fields(kind) if field.name not in said]
     if missing:

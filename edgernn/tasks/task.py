@@ -1,9 +1,13 @@
 """Task: what a model is trained for: its data, its model, its loss and metric, and what it becomes on a device."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgernn.tasks.settings import Json, Settings
 from edgernn_runtime.errors import ExportError
@@ -18,6 +22,17 @@ Facts = dict[str, Json]
 
 MODEL = "model"
 """The key of the recording that the whole model is measured on."""
+
+
+def sha256_of(*parts: NDArray[np.generic] | str) -> str:
+    """Return the SHA-256 of arrays, shapes included, and texts, one after the other, in hexadecimal."""
+    digest = hashlib.sha256()
+    for part in parts:
+        text = part if isinstance(part, str) else f"{part.dtype}{part.shape}"
+        digest.update(f"{len(text)} {text}".encode())
+        if not isinstance(part, str):
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
 
 
 class Data(ABC):

@@ -76,9 +76,11 @@ def _gaussian(parameters: Numbers, targets: Numbers) -> Numbers:
 
 
 def _logistic_mixture(parameters: Numbers, targets: Numbers) -> Numbers:
+    """Return nats; a target that is NaN costs nothing."""
     logits, means, log_scales = parameters[..., 0], parameters[..., 1], parameters[..., 2]
     scaled = (targets[..., None] - means) * np.exp(-log_scales)
-    densities = -scaled - log_scales - 2 * np.logaddexp(0, -scaled)
+    with np.errstate(invalid="ignore"):  # numpy warns of NaN here
+        densities = -scaled - log_scales - 2 * np.logaddexp(0, -scaled)
     found: Numbers = np.nan_to_num(log_sum_exp(logits) - log_sum_exp(logits + densities))
     return found
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,11 +19,13 @@ class Difference:
         max_abs: The largest absolute difference in any output.
         step: The step at which it occurred.
         output: The output in which it occurred.
+        magnitude: The largest absolute value in any output of the first one; infinities and NaN do not count.
     """
 
     max_abs: float
     step: int
     output: str
+    magnitude: float = 0.0
 
 
 def random_inputs(spec: Spec, *, steps: int, batch: int, seed: int) -> list[dict[str, Array]]:
@@ -40,17 +42,20 @@ def largest_difference(left: Engine, right: Engine, inputs: Sequence[dict[str, A
     """
     batch = len(next(iter(inputs[0].values())))
     first, second = left.executor(batch), right.executor(batch)
-    worst = Difference(0.0, 0, left.spec.main_output.name)
+    worst, magnitude = Difference(0.0, 0, left.spec.main_output.name), 0.0
     for step, values in enumerate(inputs):
         for executor in (first, second):
             for name, array in values.items():
                 executor.inputs[name][...] = array
             executor.run()
         for name, output in first.outputs.items():
+            magnitude = max(
+                magnitude, float(np.abs(output, where=np.isfinite(output), out=np.zeros(output.shape)).max())
+            )
             distance = max_abs(output, second.outputs[name])
             if not (distance <= worst.max_abs or math.isnan(worst.max_abs)):
                 worst = Difference(distance, step, name)
-    return worst
+    return replace(worst, magnitude=magnitude)
 
 
 def max_abs(left: Array, right: Array) -> float:

@@ -1,6 +1,5 @@
 """Pictures for training: scikit-learn's digits, or a folder of files, all of one size, in grey."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn.tasks.task import sha256_of
 from edgernn_runtime.errors import DataError, MissingExtraError, first_line
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -36,8 +36,7 @@ class Pictures:
     @property
     def sha256(self) -> str:
         """SHA-256 of pixels, classes and labels."""
-        parts = (self.greys.tobytes(), self.classes.tobytes(), repr((self.greys.shape, self.labels)).encode())
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+        return sha256_of(self.greys, self.classes, repr(self.labels))
 
     def split(self, seed: int) -> tuple["Pictures", "Pictures"]:
         """Return a random four fifths, and the rest; which ones depends on `seed` alone."""

@@ -1,6 +1,5 @@
 """Text for training: where it comes from, its split, and its tokens."""
 
-import hashlib
 import pydoc_data.topics
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn.tasks.task import sha256_of
 from edgernn_runtime.codecs import UNKNOWN, ByteCodec, CharacterCodec
 from edgernn_runtime.errors import DataError
 
@@ -25,7 +25,7 @@ class Corpus:
         train: Tokens of the first nine tenths, int64 `[length]`.
         valid: Tokens of the contiguous last tenth, int64 `[length]`.
         unknown: Characters of the last tenth that training never sees; they are token 0 in `valid`.
-        sha256: SHA-256 of the whole text in UTF-8.
+        sha256: SHA-256 of the whole text.
     """
 
     codec: CharacterCodec | ByteCodec
@@ -40,7 +40,7 @@ class Corpus:
         train, valid = split_text(text)
         codec = make_codec(codec_name, train)
         tokens, unknown = codec.encode_lossy(valid)
-        sha256 = hashlib.sha256(text.encode("utf-8")).hexdigest()
+        sha256 = sha256_of(text)
         return cls(codec, codec.encode_lossy(train)[0], tokens, unknown, sha256)
 
 

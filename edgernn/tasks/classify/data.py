@@ -1,0 +1,72 @@
+"""The classify task's data: sequences to train on, and held-out ones as a recording."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgernn.tasks.classify.batches import Batches
+from edgernn.tasks.classify.series import LabelledSeries
+from edgernn.tasks.task import MODEL, Data, sha256_of
+from edgernn_export.recording import Recording
+from edgernn_runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from edgernn.tasks.classify.task import ClassifySettings
+
+_LEAST_DEVIATION = 1e-6
+
+
+class ClassifyData(Data):
+    """Labelled sequences to train on, and others to be judged by.
+
+    Attributes:
+        train: The first, in batches.
+        held: The others.
+        head: Whether labels exclude each other.
+        noise: The deviation of the noise in training, in deviations of each channel.
+        labels: The labels in the order of the logits: numbers by size, else words by letter.
+    """
+
+    def __init__(self, train: LabelledSeries, held: LabelledSeries, settings: "ClassifySettings") -> None:
+        """Join the two parts.
+
+        Raises:
+            DataError: If there is one label only, or the parts differ in channels or labels.
+        """
+        self.labels = tuple(sorted(set(train.labels), key=_order))
+        if len(self.labels) < 2:
+            raise DataError(f"every sequence is labelled {self.labels[0]}; two labels at least are needed")
+        if held.channels != train.channels:
+            raise DataError(f"the test has {held.channels} channels, and training {train.channels}")
+        unseen = sorted(set(held.labels) - set(self.labels), key=_order)
+        if unseen:
+            raise DataError(f"the test holds the label {unseen[0]}, which training never saw")
+        every = np.concatenate(train.sequences).astype(np.float64)
+        self.facts = {
+            "labels": list(self.labels),
+            "mean": every.mean(0).tolist(),
+            "deviation": np.maximum(every.std(0), _LEAST_DEVIATION).tolist(),
+        }
+        self.sha256 = sha256_of(*train.sequences, *train.labels, *held.sequences, *held.labels)
+        self.summary = (
+            f"{len(train.labels):,} sequences of {len(self.labels)} labels to train on, {len(held.labels):,} held out"
+        )
+        self.train = Batches(train, self.labels, batch=settings.batch, seed=settings.seed)
+        self.held = Batches(held, self.labels, batch=len(held.labels), seed=settings.seed)
+        self.head, self.noise, self._series = settings.head, settings.noise, held
+
+    def recordings(self) -> Mapping[str, Recording]:
+        """Return the held-out sequences one behind the other, the label scored at the last step of each."""
+        lengths = np.array([len(sequence) for sequence in self._series.sequences])
+        ends = np.cumsum(lengths)
+        starts, scored = np.zeros(ends[-1], np.bool_), np.zeros(ends[-1], np.bool_)
+        starts[ends - lengths] = scored[ends - 1] = True
+        numbers = np.repeat([self.labels.index(label) for label in self._series.labels], lengths)
+        targets = np.eye(len(self.labels), dtype=np.float32)[numbers] if self.head == "sigmoid" else numbers
+        return {MODEL: Recording({"frame": np.concatenate(self._series.sequences)}, starts, targets, scored)}
+
+
+def _order(label: str) -> tuple[bool, float, str]:
+    """Return what labels are sorted by."""
+    return (False, float(label), label) if label.isdecimal() else (True, 0.0, label)
