@@ -7,12 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edgernn.tasks.image.pictures import digits
+from edgernn_runtime.png import grey_png
+
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "export" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "export" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TINY = ["--hidden", "16", "--batch", "8", "--segment", "16", "--max-steps", "30", "--valid-every", "10"]
+TINY = ["--hidden", "16", "--batch", "8", "--max-steps", "30", "--valid-every", "10"]
+DIGITS = {"zero": 0, "three": 3, "six": 6, "eight": 8}
 SHORT = {"--steps": "200", "--max-tokens": "40"}
 
 
@@ -25,10 +30,11 @@ def commands(block: str) -> list[list[str]]:
 def _short(command: list[str]) -> list[str]:
     short = [SHORT.get(before, each) for before, each in zip(["", *command], command, strict=False)]
     if command[:2] == ["edgernn", "train"] and "--resume" not in command:
-        if "--max-seconds" in short:
-            at = short.index("--max-seconds")
-            del short[at : at + 2]
-        short += TINY
+        for option in ("--max-seconds", "--max-steps", "--valid-every"):
+            if option in short:
+                at = short.index(option)
+                del short[at : at + 2]
+        short += [*TINY, "--segment", "16"] if command[2] == "text" else TINY
     if command[:2] == ["edgernn", "verify"] and "--steps" not in command:
         short += ["--steps", "200"]
     return [sys.executable, "-m", *short] if command[0] == "edgernn" else [sys.executable, *short[1:]]
@@ -45,6 +51,10 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "edgernn quantize runs/hello/model.onnx --precision int8",
     ):
         subprocess.run(_short(line.split()), cwd=folder, check=True, capture_output=True)
+    pictures = digits()
+    for name, digit in DIGITS.items():
+        first = int(np.flatnonzero(pictures.classes == digit)[0])
+        (folder / f"{name}.png").write_bytes(grey_png(pictures.greys[first]))
     return folder
 
 
