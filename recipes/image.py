@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from road import COLUMNS, described, edgernn, measure, print_table
 from sklearn.svm import SVC
 
-from edgernn.tasks.image.pictures import Pictures, digits
+from edgernn.tasks.pictures import Pictures, digits
 from edgernn_export import Recording
 from edgernn_export.likelihood import mean_nats
 from edgernn_runtime import ImageCodec, Model, Sampler, load

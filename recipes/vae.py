@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from edgernn.artefacts.pictures import encode_picture
-from edgernn.tasks.image.pictures import Pictures, digits
+from edgernn.tasks.pictures import Pictures, digits
 from edgernn_runtime import Bundle, load_bundle
 from edgernn_runtime.drawing import draw
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgernn.tasks.image.pictures import digits
+from edgernn.tasks.pictures import digits
 from edgernn_runtime.png import grey_png
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgernn.artefacts.pictures import Picture, as_text, between, encode_picture, grid
 from edgernn.cli.console import print_json, print_message, print_text
-from edgernn.tasks.image.pictures import read_picture
+from edgernn.tasks.pictures import read_picture
 from edgernn_runtime import Model, Sampler, load_bundle
 from edgernn_runtime.drawing import draw_pixels, image_codec
 from edgernn_runtime.engine import Array

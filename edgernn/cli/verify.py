@@ -59,7 +59,7 @@ def verify(
     if json:
         print_json(_to_json(report))
     else:
-        _print(report)
+        _print(report, "token" if candidate.spec.vocabulary else "frame")
     if not report.passed:
         forced = report.teacher_forced
         found = f"{model} differs from {against} by {forced.max_abs:.2e} at most, the limit is {tolerance:g}"
@@ -161,7 +161,7 @@ def _to_json(report: "VerifyReport") -> dict[str, object]:
     }
 
 
-def _print(report: "VerifyReport") -> None:
+def _print(report: "VerifyReport", what: str) -> None:
     from edgernn_export.verification import FLOAT_TOLERANCE
 
     forced = report.teacher_forced
@@ -175,15 +175,16 @@ def _print(report: "VerifyReport") -> None:
     print_table(table)
     for name, run in (("greedy", report.greedy), ("sampled with shared noise", report.sampled)):
         if run is not None:
-            print_text(f"free-running, {name}: {_describe(run)}")
+            print_text(f"free-running, {name}: {_describe(run, what)}")
     if report.tolerance is not None:
         print_text(f"{'passed' if report.passed else 'failed'}: the limit is {report.tolerance:g}")
     else:
         print_text("no limit was set (--max-drift)")
 
 
-def _describe(run: "FreeRunning") -> str:
+def _describe(run: "FreeRunning", what: str) -> str:
+    """Return a sentence on how two models generate; `what` is `token` or `frame`."""
     if run.first_divergence is None:
-        return f"the same token at every one of {run.steps} steps"
-    first = f"first other token at step {run.first_divergence} (margin {run.margin:.2e})"
-    return f"{first}, {run.agreement:.1%} of tokens equal"
+        return f"the same {what} at every one of {run.steps} steps"
+    margin = "" if run.margin is None else f" (margin {run.margin:.2e})"
+    return f"first other {what} at step {run.first_divergence}{margin}, {run.agreement:.1%} of {what}s equal"

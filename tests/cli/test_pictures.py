@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from edgernn.cli import main
-from edgernn.tasks.image.pictures import digits
+from edgernn.tasks.pictures import digits
 from edgernn_runtime.png import grey_png
 
 Edgernn = Callable[..., Any]

@@ -18,7 +18,7 @@ from edgernn.tasks.classify import LabelledSeries, digits, hold_out, read_series
 from edgernn.tasks.classify.batches import Batch
 from edgernn.tasks.classify.data import ClassifyData
 from edgernn.tasks.classify.objective import batch_loss, evaluate, label_nats
-from edgernn.tasks.classify.task import ClassifySettings
+from edgernn.tasks.classify.settings import ClassifySettings
 from edgernn.tasks.settings import CellName
 from edgernn.training import Run, Trainer
 from edgernn_export import export

@@ -15,7 +15,7 @@ from edgernn.models.rows import RowModel
 from edgernn.models.rows import stages as row_stages
 from edgernn.models.vae import RowVAE, VaeConfig
 from edgernn.models.vae import stages as vae_stages
-from edgernn.tasks.image.pictures import Pictures, batch_index, digits, read_folder, read_picture
+from edgernn.tasks.pictures import Pictures, batch_index, digits, read_folder, read_picture
 from edgernn.tasks.vae.objective import elbo_loss, kl_nats
 from edgernn_export import export, export_bundle
 from edgernn_runtime import Model, Sampler, load, load_bundle

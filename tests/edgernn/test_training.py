@@ -19,7 +19,7 @@ from edgernn.tasks.settings import CellName
 from edgernn.tasks.text.data import TextData
 from edgernn.tasks.text.objective import evaluate
 from edgernn.tasks.text.segments import Segments
-from edgernn.tasks.text.task import TextSettings
+from edgernn.tasks.text.settings import TextSettings
 from edgernn.training import Run, Trainer, TrainingResult
 from edgernn.training.curve import write_curve
 from edgernn.training.regularization import penalty

@@ -1,18 +1,15 @@
 """The classify task's data: sequences to train on, and held-out ones as a recording."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgernn.tasks.classify.batches import Batches
 from edgernn.tasks.classify.series import LabelledSeries
+from edgernn.tasks.classify.settings import ClassifySettings
 from edgernn.tasks.task import MODEL, Data, sha256_of
 from edgernn_export.recording import Recording
 from edgernn_runtime.errors import DataError
-
-if TYPE_CHECKING:
-    from edgernn.tasks.classify.task import ClassifySettings
 
 _LEAST_DEVIATION = 1e-6
 
@@ -28,7 +25,7 @@ class ClassifyData(Data):
         labels: The labels in the order of the logits: numbers by size, else words by letter.
     """
 
-    def __init__(self, train: LabelledSeries, held: LabelledSeries, settings: "ClassifySettings") -> None:
+    def __init__(self, train: LabelledSeries, held: LabelledSeries, settings: ClassifySettings) -> None:
         """Join the two parts.
 
         Raises:

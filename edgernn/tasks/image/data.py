@@ -1,23 +1,21 @@
 """The image task's data: pictures as tokens in reading order."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgernn.tasks.image.pictures import Pictures, batch_index
+from edgernn.tasks.image.settings import ImageSettings
+from edgernn.tasks.pictures import Pictures, batch_index
 from edgernn.tasks.settings import Json
 from edgernn.tasks.task import MODEL, Data
 from edgernn_export.recording import Recording
 from edgernn_runtime.codecs import ImageCodec
 from edgernn_runtime.errors import DataError
 from edgernn_runtime.spec_json import codec_to_json
-
-if TYPE_CHECKING:
-    from edgernn.tasks.image.task import ImageSettings
 
 
 class ImageData(Data):
@@ -29,7 +27,7 @@ class ImageData(Data):
         valid: Those held out.
     """
 
-    def __init__(self, pictures: Pictures, settings: "ImageSettings") -> None:
+    def __init__(self, pictures: Pictures, settings: ImageSettings) -> None:
         """Split pictures and turn them into tokens.
 
         Raises:

@@ -1,10 +1,8 @@
 """The image task: grey pictures, drawn pixel by pixel, of a class that is asked for."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, cast
 
-from edgernn.tasks.settings import CellName, Setting, Settings
+from edgernn.tasks.image.settings import ImageSettings
 from edgernn.tasks.task import Evaluation, Facts, Task
 
 if TYPE_CHECKING:
@@ -14,30 +12,6 @@ if TYPE_CHECKING:
     from edgernn.models.rows import RowModel
     from edgernn.tasks.image.data import ImageData
     from edgernn_export import StagedModules, StepModule
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSettings(Settings):
-    """What an image run is told."""
-
-    data: Annotated[
-        Path | None,
-        Setting("A folder of pictures, one folder a class; without it, scikit-learn's handwritten digits."),
-    ] = None
-    width: Annotated[int, Setting("Pixels in a row, that pictures are scaled to.", least=2, most=256)] = 8
-    height: Annotated[int, Setting("Rows, that pictures are scaled to.", least=2, most=256)] = 8
-    levels: Annotated[int, Setting("Greys of a pixel.", least=2, most=256)] = 16
-    order: Annotated[
-        Literal["pixels", "rows"],
-        Setting("One network that steps every pixel, or two: one that steps every row, and one every pixel."),
-    ] = "pixels"
-    cell: CellName = "gru"
-    hidden: int = 160
-    layers: int = 1
-    dropout: float = 0.5
-    batch: int = 64
-    weight_decay: float = 0.5
-    valid_every: int = 50
 
 
 class ImageTask(Task[ImageSettings, "ImageData", "PixelModel | RowModel"]):
@@ -50,7 +24,7 @@ class ImageTask(Task[ImageSettings, "ImageData", "PixelModel | RowModel"]):
 
     def read(self, settings: ImageSettings) -> "ImageData":
         from edgernn.tasks.image.data import ImageData
-        from edgernn.tasks.image.pictures import read_pictures
+        from edgernn.tasks.pictures import read_pictures
 
         return ImageData(read_pictures(settings.data, width=settings.width, height=settings.height), settings)
 

@@ -1,17 +1,15 @@
 """The text task's data: a corpus, its training part as segments, its last tenth as a recording."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from edgernn.tasks.settings import Json
 from edgernn.tasks.task import MODEL, Data
 from edgernn.tasks.text.corpus import Corpus
 from edgernn.tasks.text.segments import Segments
+from edgernn.tasks.text.settings import TextSettings
 from edgernn_export.recording import Recording
 from edgernn_runtime.spec_json import codec_to_json
-
-if TYPE_CHECKING:
-    from edgernn.tasks.text.task import TextSettings
 
 
 class TextData(Data):
@@ -22,7 +20,7 @@ class TextData(Data):
         segments: The training part.
     """
 
-    def __init__(self, text: str, settings: "TextSettings") -> None:
+    def __init__(self, text: str, settings: TextSettings) -> None:
         """Split a text.
 
         Raises:

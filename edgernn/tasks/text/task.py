@@ -1,11 +1,9 @@
 """The text task: a recurrent language model of characters or bytes."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, cast
 
-from edgernn.tasks.settings import Setting, Settings
 from edgernn.tasks.task import Evaluation, Facts, Task
+from edgernn.tasks.text.settings import TextSettings
 from edgernn_runtime.codecs import ByteCodec, CharacterCodec
 from edgernn_runtime.errors import RunError
 from edgernn_runtime.spec_json import codec_from_json
@@ -16,21 +14,6 @@ if TYPE_CHECKING:
     from edgernn.models import RecurrentLM
     from edgernn.tasks.text.data import TextData
     from edgernn_export import StepModule
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextSettings(Settings):
-    """What a text run is told."""
-
-    data: Annotated[
-        Path | None,
-        Setting("A UTF-8 file, or a folder of .txt and .md files; without it, Python's own help texts."),
-    ] = None
-    codec: Annotated[Literal["characters", "bytes"], Setting("Tokens are characters, or bytes of UTF-8.")] = (
-        "characters"
-    )
-    batch: Annotated[int, Setting("Lanes of the text read at the same time.", least=1)] = 32
-    segment: Annotated[int, Setting("Steps that gradients flow back through.", least=1)] = 64
 
 
 class TextTask(Task[TextSettings, "TextData", "RecurrentLM"]):

@@ -7,15 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgernn.tasks.image.pictures import Pictures, batch_index
+from edgernn.tasks.pictures import Pictures, batch_index
 from edgernn.tasks.task import MODEL, Data
+from edgernn.tasks.vae.settings import VaeSettings
 from edgernn_export.recording import Recording
 from edgernn_runtime.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from edgernn.tasks.vae.task import VaeSettings
 
 
 class VaeData(Data):
@@ -27,7 +26,7 @@ class VaeData(Data):
         settings: What the run was told.
     """
 
-    def __init__(self, pictures: Pictures, settings: "VaeSettings") -> None:
+    def __init__(self, pictures: Pictures, settings: VaeSettings) -> None:
         """Split pictures.
 
         Raises:
