@@ -10,6 +10,7 @@ from typing import Any, Final
 
 PRECISIONS: Final = ("float32", "int8", "int4")
 VERIFY_STEPS: Final = 10_000
+EXIT_GATE: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,17 @@ class Measured:
     p50_us: float
 
 
-def edgernn(*arguments: object) -> dict[str, Any]:
-    """Run a command of the command line, show it on stderr, and return its JSON, the last object it prints."""
+def edgernn(*arguments: object, gate: bool = False) -> dict[str, Any]:
+    """Run a command of the command line, show it on stderr, and return its JSON, the last object it prints.
+
+    With `gate` a limit that was exceeded is a result too.
+    """
     given = [str(each) for each in arguments]
     sys.stderr.write(f"$ edgernn {' '.join(given)}\n")
     command = [sys.executable, "-m", "edgernn", *given, "--json"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603, our own
+    done = subprocess.run(command, check=False, capture_output=True)  # noqa: S603, our own
+    if done.returncode not in ((0, EXIT_GATE) if gate else (0,)):
+        raise SystemExit(done.stderr.decode().strip().splitlines()[-1])
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
