@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgernn.artefacts.pictures import Picture, as_text, between, encode_picture, grid
 from edgernn.cli.console import print_json, print_message, print_text
+from edgernn.cli.values import settable
 from edgernn.tasks.pictures import read_picture
 from edgernn_runtime import Model, Sampler, load_bundle
 from edgernn_runtime.drawing import draw_pixels, image_codec
@@ -88,21 +89,12 @@ def draw_pictures(path: Path, model: Model, drawing: Drawing, sampler: Sampler, 
 
 def _settings(path: Path, model: Model, drawing: Drawing) -> list[Mapping[str, Array]]:
     """Return the inputs of each picture."""
-    names = {tensor.name: tensor for tensor in model.spec.inputs}
-    for name, values in drawing.inputs.items():
-        if name not in names or names[name] == model.spec.main_input:
-            others = [each for each in names if names[each] != model.spec.main_input]
-            raise InputError(f"the model has no input {name} to set; it has {', '.join(others) or 'none'}")
-        size = names[name].size
-        if size is not None and any(not 0 <= float(number) < size for value in values for number in value.ravel()):
-            raise InputError(f"{name} must lie in 0..{size - 1}")
+    values = settable(model.spec, drawing.inputs)
     encoded = _encoded(path, model, drawing)
-    count = drawing.count or max([1, len(encoded), *map(len, drawing.inputs.values())])
+    count = drawing.count or max([1, len(encoded), *map(len, values.values())])
     made: list[Mapping[str, Array]] = []
     for i in range(count):
-        inputs: dict[str, Array] = {
-            name: values[i % len(values)].astype(names[name].dtype) for name, values in drawing.inputs.items()
-        }
+        inputs = {name: each[i % len(each)] for name, each in values.items()}
         if encoded:
             inputs |= between(encoded, i / (count - 1) if count > 1 else 0.0)
         made.append(inputs)

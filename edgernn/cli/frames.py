@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from edgernn.cli.console import print_json, print_message, print_text
+from edgernn.cli.values import settable
 from edgernn_runtime import Model, Stream
 from edgernn_runtime.engine import Array
+from edgernn_runtime.errors import InputError
 from edgernn_runtime.files import check_target, write_file
 
 
@@ -30,8 +32,10 @@ def write_frames(
     if output is not None:
         check_target(output, overwrite=force)
     stream.draw_latents()
-    for name, values in inputs.items():
-        stream.set_input(name, values[0].astype(model.spec.input(name).dtype))
+    for name, values in settable(model.spec, inputs).items():
+        if len(values) > 1:
+            raise InputError(f"{name} takes one value here, got {len(values)}")
+        stream.set_input(name, values[0])
     frames = []
     for frame in stream.generate_frames(max_frames):
         frames.append(frame)

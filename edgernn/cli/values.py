@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn_runtime.errors import DataError, InputError, first_line
+from edgernn_runtime.spec import Spec
 
 Array = NDArray[np.generic]
 
@@ -68,6 +69,27 @@ def read_lists(lines: Sequence[str]) -> Mapping[str, Sequence[Array]]:
             continue
         values = [read_values([f"{name}={each}"]) for each in text.split(",")]
         found[name.strip()] = [array for each in values for array in each.values()]
+    return found
+
+
+def settable(spec: Spec, values: Mapping[str, Sequence[Array]]) -> Mapping[str, Sequence[Array]]:
+    """Return values for the inputs beside a model's main one, in their dtypes.
+
+    Raises:
+        InputError: If the model has no such input, or a number is not one that it takes.
+    """
+    inputs = {tensor.name: tensor for tensor in spec.inputs if tensor != spec.main_input}
+    found: dict[str, Sequence[Array]] = {}
+    for name, each in values.items():
+        if name not in inputs:
+            raise InputError(f"the model has no input {name} to set; it has {', '.join(inputs) or 'none'}")
+        tensor = inputs[name]
+        numbers = [float(number) for value in each for number in value.ravel()]
+        if np.dtype(tensor.dtype).kind in "iu" and not all(number.is_integer() for number in numbers):
+            raise InputError(f"{name} must be an integer")
+        if tensor.size is not None and not all(0 <= number < tensor.size for number in numbers):
+            raise InputError(f"{name} must lie in 0..{tensor.size - 1}")
+        found[name] = [value.astype(tensor.dtype) for value in each]
     return found
 
 

@@ -120,6 +120,8 @@ def test_pictures_are_encoded_and_gone_between(runs: Path, tmp_path: Path, edger
     ("arguments", "message"),
     [
         (["generate", "RUNS/pixels/model.onnx", "--set", "class=10"], "class must lie in 0..9"),
+        (["generate", "RUNS/pixels/model.onnx", "--set", "class=1.5"], "class must be an integer"),
+        (["generate", "RUNS/vae/bundle", "--set", "latent=1"], "latent must be float32[4]"),
         (["generate", "RUNS/pixels/model.onnx", "--set", "kind=1"], "no input kind to set; it has class"),
         (["generate", "RUNS/pixels/model.onnx", "--set", "class"], "must read NAME=NUMBER"),
         (["generate", "RUNS/pixels/model.onnx", "--given", "RUNS/digit.png"], "is given; make some transparent"),

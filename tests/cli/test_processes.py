@@ -57,11 +57,12 @@ def test_a_reader_that_goes_away_is_no_crash(byte_model: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
-def test_help_loads_no_torch() -> None:
-    code = """
+@pytest.mark.parametrize("command", ["--help", "tasks", "train --help", "train image --help"])
+def test_help_loads_no_torch(command: str) -> None:
+    code = f"""
 import sys
 from edgernn.cli import main
-sys.argv = ["edgernn", "--help"]
+sys.argv = ["edgernn", *{command.split()}]
 try:
     main()
 finally:
