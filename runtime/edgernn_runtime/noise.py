@@ -9,7 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn_runtime.errors import InputError
+
 SEED_LIMIT: Final = 2**64
+
+_AHEAD: Final = 256
 
 _MULTIPLIERS: Final = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL: Final = (0x9E3779B9, 0xBB67AE85)
@@ -72,3 +76,36 @@ def step_uniforms(seed: int, step: int, count: int) -> NDArray[np.float32]:
     counter[:, 2] = np.arange(len(counter))
     words = philox(counter, (seed & 0xFFFFFFFF, seed >> 32)).ravel()[:count]
     return (words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+
+
+class Noise:
+    """The noise of one seed, made some steps ahead. Mutable, and equal whatever was asked before.
+
+    Attributes:
+        seed: 0 to 2**64 - 1.
+
+    Raises:
+        InputError: If the seed is out of range.
+    """
+
+    __slots__ = ("_block", "_start", "seed")
+
+    def __init__(self, seed: int) -> None:
+        """Make the noise of a seed."""
+        if not 0 <= seed < SEED_LIMIT:
+            raise InputError(f"seed must lie in 0..2**64 - 1, got {seed}")
+        self.seed = seed
+        self._block: NDArray[np.float32] = np.empty(0, np.float32)
+        self._start = 0
+
+    def uniform(self, step: int) -> float:
+        """Return the uniform of a step in lane 0."""
+        offset = step - self._start
+        if not 0 <= offset < self._block.size:
+            self._block = uniforms(self.seed, step, _AHEAD)
+            self._start, offset = step, 0
+        return float(self._block[offset])
+
+    def uniforms(self, step: int, count: int) -> NDArray[np.float32]:
+        """Return the uniforms of a step in lanes 0 to `count - 1`, float32 `[count]`."""
+        return step_uniforms(self.seed, step, count)

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from edgernn_runtime.distributions import UNIFORMS, draw, normals
 from edgernn_runtime.engine import Array, Executor
 from edgernn_runtime.errors import InputError, StateError
-from edgernn_runtime.noise import SEED_LIMIT, step_uniforms, uniforms
+from edgernn_runtime.noise import Noise
 from edgernn_runtime.sampling import Sampler
 from edgernn_runtime.spec import Spec, flush_input
 from edgernn_runtime.state import State
 
-_NOISE_BLOCK: Final = 256
 _LATENT_STEP: Final = 2**63
 """The step whose noise a latent is made of; no stream gets so far."""
 
@@ -37,7 +36,7 @@ class Stream:
         sampler: Sampler,
     ) -> None:
         """Start at the initial state; `executor` is called with the batch size, 1."""
-        check_seed(seed)
+        self._noise = Noise(seed)
         noisy = [tensor.name for tensor in spec.inputs if tensor.role == "noise"]
         if noisy:
             raise InputError(f"the model samples in its graph, from {noisy[0]}; this version of the runtime does not")
@@ -53,9 +52,6 @@ class Stream:
         self._vocabulary = spec.vocabulary
         self._text = spec.text_codec
         self._logits = cast("NDArray[np.float32]", self._row)
-        self._noise: NDArray[np.float32] = np.empty(0, np.float32)
-        self._noise_start = 0
-        self._seed = seed
         self._step = 0
         self._pending: int | NDArray[np.float32] | None = None
         self._held = b""
@@ -69,7 +65,7 @@ class Stream:
     @property
     def seed(self) -> int:
         """The seed of the noise."""
-        return self._seed
+        return self._noise.seed
 
     def step(self, value: SupportsIndex | Array) -> Array:
         """Take one step and return the model's main output, an array of the caller's own.
@@ -129,7 +125,7 @@ class Stream:
         for tensor in self._spec.inputs:
             if tensor.role == "latent":
                 size = self._executor.inputs[tensor.name][0].size
-                noise = step_uniforms(self._seed, _LATENT_STEP, lane + 2 * size)[lane:]
+                noise = self._noise.uniforms(_LATENT_STEP, lane + 2 * size)[lane:]
                 self.set_input(tensor.name, normals(noise).reshape(tensor.sized(1)[1:]))
                 lane += 2 * size
 
@@ -291,7 +287,7 @@ class Stream:
             model_id=self._model_id,
             arrays=self._executor.read_state(),
             step=self._step,
-            seed=self._seed,
+            seed=self.seed,
             sampler=self.sampler,
             pending=self._pending,
             held=self._held,
@@ -315,12 +311,11 @@ class Stream:
         self._run = self._executor.run if flushed is None or not self._executor.inputs[flushed].any() else self._ended
         self._step, self._pending, self._held = state.step, state.pending, state.held
         self.sampler = state.sampler
-        self._seed = state.seed
-        self._noise = self._noise[:0]
+        self._noise = Noise(state.seed)
 
     def fork(self) -> "Stream":
         """Return a new stream that continues exactly like this one, and apart from it."""
-        other = Stream(self._spec, self._model_id, self._new_executor, seed=self._seed, sampler=self.sampler)
+        other = Stream(self._spec, self._model_id, self._new_executor, seed=self.seed, sampler=self.sampler)
         other.restore(self.snapshot())
         return other
 
@@ -330,15 +325,13 @@ class Stream:
         Raises:
             InputError: If the seed is out of range; the stream is then unchanged.
         """
-        if seed is not None:
-            check_seed(seed)
+        noise = Noise(self.seed if seed is None else seed)
         self._executor.reset_row(0)
         for array in self._others:
             array[...] = 0
         self._run = self._executor.run
         self._step, self._pending, self._held = 0, None, b""
-        self._seed = self._seed if seed is None else seed
-        self._noise = self._noise[:0]
+        self._noise = noise
 
     def _check_pending(self, state: State) -> None:
         pending = state.pending
@@ -398,7 +391,7 @@ class Stream:
             self._pending = self._start_token()
         step = self._step
         self._feed_pending()
-        self._pending = self.sampler.sample(self._logits, self._uniform(step))
+        self._pending = self.sampler.sample(self._logits, self._noise.uniform(step))
         return self._pending
 
     def _next_frame(self) -> NDArray[np.float32]:
@@ -411,7 +404,7 @@ class Stream:
         if not np.isfinite(parameters).all():
             raise InputError("the model's output is not finite, so nothing can be drawn from it")
         distribution = self._spec.distribution
-        noise = step_uniforms(self._seed, step, UNIFORMS[distribution] * self._input[0].size)
+        noise = self._noise.uniforms(step, UNIFORMS[distribution] * self._input[0].size)
         self._pending = draw(distribution, parameters, noise, temperature=self.sampler.temperature)
         return self._pending
 
@@ -431,13 +424,6 @@ class Stream:
             raise InputError("nothing is pending to generate from; prefill a prompt first")
         return feedback.start
 
-    def _uniform(self, step: int) -> float:
-        offset = step - self._noise_start
-        if not 0 <= offset < self._noise.size:
-            self._noise = uniforms(self._seed, step, _NOISE_BLOCK)
-            self._noise_start, offset = step, 0
-        return float(self._noise[offset])
-
     def _tokens(self, prompt: str | Sequence[int] | Array) -> Sequence[int]:
         if not self._vocabulary:
             raise InputError("the model takes no tokens; feed it frames with step or run")
@@ -446,9 +432,3 @@ class Stream:
                 raise InputError("the model has no codec of text; give the prompt as tokens")
             return [int(token) for token in self._text.encode(prompt)]
         return [self._token(token) for token in prompt]
-
-
-def check_seed(seed: int) -> None:
-    """Raise an `InputError` if `seed` does not lie in 0..2**64 - 1."""
-    if not 0 <= seed < SEED_LIMIT:
-        raise InputError(f"seed must lie in 0..2**64 - 1, got {seed}")
