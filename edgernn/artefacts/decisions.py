@@ -34,6 +34,8 @@ def decide(model: Model, frames: Values) -> Values:
     if not isinstance(spec.codec, LabelCodec) or spec.distribution not in ("categorical", "bernoulli"):
         raise InputError("the model gives no logits of labels, so there is no decision to be read from it")
     logits = model.stream().run(frames)
+    if not np.isfinite(logits).all():
+        raise InputError("the model's logits are not finite, so nothing can be decided; are the frames?")
     return probabilities(logits.astype(np.float32), spec.distribution)
 
 

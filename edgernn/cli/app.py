@@ -91,7 +91,9 @@ def main() -> None:
         _fail(error, EXIT_GATE)
     except (EdgeRNNError, OSError) as error:
         _fail(error, EXIT_ERROR)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
+            raise
         print_error("out of memory; use a smaller model or batch")
         sys.exit(EXIT_ERROR)
 

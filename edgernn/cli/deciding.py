@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from edgernn.artefacts.decisions import decide, draw_decisions
 from edgernn.cli.console import new_table, print_json, print_table, print_text
 from edgernn.cli.recordings import run_file
-from edgernn.cli.values import read_array
+from edgernn.cli.values import check_picture_target, read_array
 from edgernn_export import Recording
 from edgernn_runtime import LabelCodec, Model
-from edgernn_runtime.errors import InputError
-from edgernn_runtime.files import check_target
+from edgernn_runtime.errors import DataError, InputError
 
 
 def write_decisions(
@@ -37,7 +36,7 @@ def write_decisions(
     if not isinstance(codec, LabelCodec):
         raise InputError("the model decides nothing: it has no labels")
     if output is not None:
-        check_target(output, overwrite=force)
+        check_picture_target(output, overwrite=force)
     decisions = decide(model, _frames(path, model, given))
     chosen = decisions.argmax(-1)
     if json:
@@ -59,12 +58,18 @@ def write_decisions(
 
 def _frames(path: Path, model: Model, given: Path | None) -> NDArray[np.float32]:
     """Return the sequence to decide on, float32 `[steps, channels]`."""
+    channels = model.spec.main_input.sized(1)[1:]
     if given is not None:
-        return np.asarray(read_array(given), np.float32)
+        array = read_array(given)
+        if array.ndim != 2 or not len(array) or array.shape[1:] != channels or array.dtype.kind not in "biuf":
+            wanted = ", ".join(["steps", *map(str, channels)])
+            raise DataError(f"{given} must hold numbers [{wanted}], got {array.dtype}{list(array.shape)}")
+        return array.astype(np.float32)
     file = run_file(path, None)
     if not file.is_file():
         raise InputError("give the frames to decide on, an .npy, with --given")
     recording = Recording.load(file)
+    recording.check(model.spec)
     ends = np.flatnonzero(recording.starts)[1:]
     frames = recording.inputs[model.spec.main_input.name][: ends[0] if len(ends) else None]
     return frames.astype(np.float32)

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from edgernn.artefacts.pictures import Picture, as_text, between, encode_picture, grid
 from edgernn.cli.console import print_json, print_message, print_text
-from edgernn.cli.values import settable
+from edgernn.cli.values import check_picture_target, settable
 from edgernn.tasks.pictures import read_picture
 from edgernn_runtime import Model, Sampler, load_bundle
 from edgernn_runtime.drawing import draw_pixels, image_codec
 from edgernn_runtime.engine import Array
 from edgernn_runtime.errors import InputError
-from edgernn_runtime.files import check_target, write_bytes
+from edgernn_runtime.files import write_bytes
 from edgernn_runtime.png import grey_png
 
 _REDRAWN_S: Final = 0.2
@@ -57,7 +57,7 @@ def draw_pictures(path: Path, model: Model, drawing: Drawing, sampler: Sampler, 
         OutputError: If the PNG cannot be written.
     """
     if drawing.output is not None:
-        check_target(drawing.output, overwrite=force)
+        check_picture_target(drawing.output, overwrite=force)
     spec = model.spec
     codec = image_codec(model.spec)
     settings = _settings(path, model, drawing)

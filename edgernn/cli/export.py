@@ -7,7 +7,7 @@ import typer
 
 from edgernn.cli.console import print_json, print_text
 from edgernn.cli.options import Force, Json, given
-from edgernn.cli.values import read_arrays, read_values
+from edgernn.cli.values import read_named_arrays, read_values
 from edgernn_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def export(
         generative=generative,
         start=start,
         rate_hz=rate,
-        given=() if inputs is None else (read_arrays(inputs),),
+        given=() if inputs is None else (read_named_arrays(inputs),),
     )
     step = lifted(source, example or [], options, weights=weights, fixed=fix or [])
     _print_report(export_step(step, target, overwrite=force), json=json)

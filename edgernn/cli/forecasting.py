@@ -92,4 +92,6 @@ def _history(path: Path, model: Model, given: Path | None) -> NDArray[np.float32
     file = run_file(path, None)
     if codec.gaps in ("delete", "resample") or not file.is_file():
         raise InputError("give the series to go on from, a CSV, with --given")
-    return Recording.load(file).inputs[model.spec.main_input.name].astype(np.float32)
+    recording = Recording.load(file)
+    recording.check(model.spec)
+    return recording.inputs[model.spec.main_input.name].astype(np.float32)

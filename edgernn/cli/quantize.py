@@ -47,6 +47,7 @@ def quantize(
     from edgernn_export.quantization.quantizer import quantize as quantize_file
     from edgernn_runtime.engines.opening import open_engine
 
+    model = model if model.name else model.absolute()
     engine = open_engine(model)
     target = output or model.with_name(f"{model.name if model.is_dir() else model.stem}.{precision}{model.suffix}")
     if not model.is_dir():
@@ -111,8 +112,9 @@ def _metric(engine: "Engine", recording: "Recording") -> "tuple[Callable[[Engine
 def _describe(quality: "Quality", steps: int) -> str:
     """Return a sentence on what quantization cost."""
     if quality.metric == "perplexity":
-        return f"perplexity {quality.before:.4f} -> {quality.after:.4f} ({quality.relative:+.2%}) on {steps:,} tokens"
+        change = f"{quality.before:.4f} -> {quality.after:.4f} ({quality.after / quality.before - 1:+.2%})"
+        return f"perplexity {change} on {steps:,} tokens"
     if quality.metric == "nats":
-        change = quality.after - quality.before
-        return f"nats per step {quality.before:.4f} -> {quality.after:.4f} ({change:+.4f}) on {steps:,} steps"
+        more = quality.after - quality.before
+        return f"nats per step {quality.before:.4f} -> {quality.after:.4f} ({more:+.4f}) on {steps:,} steps"
     return f"signal-to-noise ratio of the outputs {quality.after:.1f} dB over {steps:,} steps"

@@ -36,7 +36,9 @@ def find_recording(spec: Spec, model: Path, *, run: Path | None = None, data: Pa
     from edgernn_export import Recording
 
     if data is not None:
-        return _read(spec, data, limit=limit)
+        recording = _read(spec, data, limit=limit)
+        recording.check(spec)
+        return recording
     file = run_file(model, run)
     if file.is_file():
         recording = Recording.load(file).head(limit)
@@ -54,6 +56,7 @@ def run_file(model: Path, run: Path | None) -> Path:
     """Return where a run keeps what a model, or a stage of it, is measured on."""
     from edgernn.training.run import recording_file
 
+    model = model.absolute()
     in_bundle = (model.parent / BUNDLE_FILE).is_file()
     stage = model.name.partition(".")[0] if in_bundle else "model"
     return recording_file(run or (model.parent.parent if in_bundle else model.parent), stage)
@@ -64,9 +67,7 @@ def _read(spec: Spec, data: Path, *, limit: int) -> "Recording":
     from edgernn_export import Recording
 
     if data.suffix == ".npz":
-        recording = Recording.load(data).head(limit)
-        recording.check(spec)
-        return recording
+        return Recording.load(data).head(limit)
     if spec.text_codec is not None:
         return _read_text(spec, data, limit=limit)
     tensor = spec.main_input

@@ -1,7 +1,8 @@
 """`edgernn tasks`: what can be trained here."""
 
-from edgernn.cli.console import new_table, print_json, print_table
+from edgernn.cli.console import new_table, print_json, print_table, print_warning
 from edgernn.cli.options import Json
+from edgernn_runtime.errors import InputError
 
 
 def tasks(json: Json = False) -> None:
@@ -11,7 +12,12 @@ def tasks(json: Json = False) -> None:
     """
     from edgernn.tasks import find_task, task_names
 
-    found = [find_task(name) for name in task_names()]
+    found = []
+    for name in task_names():
+        try:
+            found.append(find_task(name))
+        except InputError as error:
+            print_warning(str(error))
     if json:
         print_json([{"name": task.name, "summary": task.summary} for task in found])
         return

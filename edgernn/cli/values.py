@@ -7,22 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn_runtime.errors import DataError, InputError, first_line
+from edgernn_runtime.files import check_target, read_arrays
 from edgernn_runtime.spec import Spec
 
 Array = NDArray[np.generic]
 
 
-def read_arrays(path: Path) -> Mapping[str, Array]:
+def read_named_arrays(path: Path) -> Mapping[str, Array]:
     """Return the arrays in an `.npz` by name; it is never unpickled.
 
     Raises:
         DataError: If the file cannot be read, or is no such archive.
     """
     loaded = _load(path)
-    if isinstance(loaded, np.ndarray):
+    if "" in loaded:
         raise DataError(f"{path} holds one array; save them by name with numpy.savez")
-    with loaded:
-        return {name: loaded[name] for name in loaded.files}
+    return loaded
 
 
 def read_array(path: Path) -> Array:
@@ -32,9 +32,9 @@ def read_array(path: Path) -> Array:
         DataError: If the file cannot be read, or holds several.
     """
     loaded = _load(path)
-    if not isinstance(loaded, np.ndarray):
+    if "" not in loaded:
         raise DataError(f"{path} holds several arrays; one sequence is needed, saved with numpy.save")
-    return loaded
+    return loaded[""]
 
 
 def read_values(lines: Sequence[str]) -> Mapping[str, Array]:
@@ -72,6 +72,13 @@ def read_lists(lines: Sequence[str]) -> Mapping[str, Sequence[Array]]:
     return found
 
 
+def check_picture_target(path: Path, *, overwrite: bool) -> None:
+    """Check that a picture may be written; errors as in `check_target`, and an InputError if it is no `.png`."""
+    if path.suffix.lower() != ".png":
+        raise InputError(f"a picture is written as .png, not as {path.name}")
+    check_target(path, overwrite=overwrite)
+
+
 def settable(spec: Spec, values: Mapping[str, Sequence[Array]]) -> Mapping[str, Sequence[Array]]:
     """Return values for the inputs beside a model's main one, in their dtypes.
 
@@ -84,6 +91,8 @@ def settable(spec: Spec, values: Mapping[str, Sequence[Array]]) -> Mapping[str, 
         if name not in inputs:
             raise InputError(f"the model has no input {name} to set; it has {', '.join(inputs) or 'none'}")
         tensor = inputs[name]
+        if any(value.dtype.kind not in "biuf" for value in each):
+            raise InputError(f"{name} must be numbers, got {each[0].dtype}")
         numbers = [float(number) for value in each for number in value.ravel()]
         if np.dtype(tensor.dtype).kind in "iu" and not all(number.is_integer() for number in numbers):
             raise InputError(f"{name} must be an integer")
@@ -93,10 +102,10 @@ def settable(spec: Spec, values: Mapping[str, Sequence[Array]]) -> Mapping[str, 
     return found
 
 
-def _load(path: Path) -> "Array | np.lib.npyio.NpzFile":
+def _load(path: Path) -> Mapping[str, Array]:
     try:
-        return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+        return read_arrays(path)
     except OSError as error:
         raise DataError(f"{path} could not be read: {error.strerror or first_line(error)}") from error
-    except (ValueError, EOFError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is no .npy or .npz file of plain arrays: {first_line(error)}") from error

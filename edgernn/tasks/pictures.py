@@ -99,9 +99,12 @@ def read_picture(path: Path, *, width: int, height: int) -> tuple[NDArray[np.uin
     image = _pillow()
     try:
         with image.open(path) as opened:
+            mode = opened.mode
             both = opened.convert("LA").resize((width, height))
     except (OSError, ValueError, image.DecompressionBombError) as error:
         raise DataError(f"{path} is no picture that can be read: {first_line(error)}") from error
+    if mode.startswith(("I", "F")):
+        raise DataError(f"{path} has greys of more than 8 bits ({mode}); convert it to 8 bits first")
     pixels = np.asarray(both)
     return pixels[..., 0].copy(), pixels[..., 1] > 127
 

@@ -85,7 +85,7 @@ class Run:
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder} is a file; name a folder for the run")
         files = (self.checkpoint_file, self.model_file, self.metrics_file, self.curve_file)
-        for path in (*files, recording_file(self.folder, MODEL)):
+        for path in (*files, recording_file(self.folder, MODEL), *sorted(self.folder.glob("valid.*.npz"))):
             if path.exists():
                 raise OutputExistsError(f"{path} exists, and a run would replace it; name another folder")
 

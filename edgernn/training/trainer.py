@@ -98,6 +98,8 @@ class Trainer:
                 raise InputError(f"the run has taken {self.position.step} steps already, more than {config.max_steps}")
             if self.position.best_step:
                 read_tensors(run.model_file)
+            if self.position.finished:  # one that stopped early may try again
+                self.position = replace(self.position, since_best=0)
             self.position = replace(self.position, finished=self._is_finished())
 
     def train(self, *, stop: Callable[[], bool], report: Callable[[Progress], None]) -> TrainingResult:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgernn_export.exporter import TOLERANCE, ExportReport, export
+from edgernn_export.exporter import TOLERANCE, ExportReport, exported
 from edgernn_export.metadata import check_model_target
 from edgernn_export.step import StepModule
 from edgernn_runtime.bundle_spec import BUNDLE_FILE, BundleSpec, Link, Stage, bundle_to_json, check_bundle
@@ -51,7 +51,7 @@ def export_bundle(
     Raises:
         InputError: If a stage's name is no name of a file.
         SpecError: If the links do not fit the stages.
-        ExportError, ParityError, OutputError: As `export` does; `bundle.json` is written last.
+        ExportError, ParityError, OutputError: As `export` does; nothing is written then.
     """
     target, bundle = Path(folder), modules.spec
     for name in modules.steps:
@@ -61,25 +61,43 @@ def export_bundle(
     check_bundle(bundle, specs)
     joined_spec(bundle, {name: specs[name] for name in bundle.along})
     check_bundle_target(target, bundle, overwrite=overwrite)
-    reports = {
-        name: export(step, target / bundle.stages[name].file, overwrite=overwrite, tolerance=tolerance)
-        for name, step in modules.steps.items()
+    made = {name: exported(step, tolerance=tolerance) for name, step in modules.steps.items()}
+    write_bundle(target, bundle, {name: content for name, (content, _, _) in made.items()}, overwrite=overwrite)
+    return {
+        name: ExportReport(target / bundle.stages[name].file, len(content), spec, passes)
+        for name, (content, spec, passes) in made.items()
     }
-    write_bytes(target / BUNDLE_FILE, bundle_to_json(bundle).encode(), overwrite=overwrite)
-    return reports
 
 
 def check_bundle_target(folder: Path, bundle: BundleSpec, *, overwrite: bool) -> None:
-    """Make a bundle's folder, and check that every file of it may be written.
+    """Check that a bundle may be written to a folder, before any work is spent on it.
 
     Raises:
-        OutputExistsError: If one exists and `overwrite` is false.
-        OutputError: If the folder cannot be made.
+        OutputExistsError: If a file of it exists and `overwrite` is false.
+        OutputError: If there is a file where the folder should be.
     """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; name a folder for the bundle")
+    if folder.is_dir():
+        check_target(folder / BUNDLE_FILE, overwrite=overwrite)
+        for stage in bundle.stages.values():
+            check_model_target(folder / stage.file, overwrite=overwrite)
+
+
+def write_bundle(folder: Path, bundle: BundleSpec, models: Mapping[str, bytes], *, overwrite: bool) -> None:
+    """Write the model files of a bundle, and its `bundle.json` last; one that is replaced is removed first.
+
+    So a folder with a `bundle.json` holds stages that belong together, whatever interrupts the writing.
+
+    Raises:
+        OutputError: If something cannot be written; OutputExistsError if it exists and `overwrite` is false.
+    """
+    check_bundle_target(folder, bundle, overwrite=overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / BUNDLE_FILE).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} could not be made: {error.strerror or error}") from error
-    check_target(folder / BUNDLE_FILE, overwrite=overwrite)
-    for stage in bundle.stages.values():
-        check_model_target(folder / stage.file, overwrite=overwrite)
+    for name, content in models.items():
+        write_bytes(folder / bundle.stages[name].file, content, overwrite=overwrite)
+    write_bytes(folder / BUNDLE_FILE, bundle_to_json(bundle).encode(), overwrite=overwrite)

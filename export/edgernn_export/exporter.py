@@ -68,6 +68,13 @@ def export(
     """
     target = Path(path)
     check_model_target(target, overwrite=overwrite)
+    content, spec, passes = exported(step, tolerance=tolerance)
+    write_bytes(target, content, overwrite=overwrite)
+    return ExportReport(target, len(content), spec, passes)
+
+
+def exported(step: StepModule, *, tolerance: float = TOLERANCE) -> tuple[bytes, Spec, tuple[str, ...]]:
+    """Return the content of a model file, its Spec, and the passes that changed something; else as `export`."""
     TorchEngine(step).executor(1).run()
     graph = to_graph(step)
     passes = optimize(graph)
@@ -86,9 +93,7 @@ def export(
         write_example(model, step.proof.described)
     spec = replace(spec, parity=parity)
     write_spec(model, spec)
-    content = model.SerializeToString()
-    write_bytes(target, content, overwrite=overwrite)
-    return ExportReport(target, len(content), spec, passes)
+    return model.SerializeToString(), spec, passes
 
 
 def _check(model: onnx.ModelProto) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn_export.recording import Recording
+from edgernn_runtime.distributions import PARAMETER_AXES
 from edgernn_runtime.engine import Engine
 from edgernn_runtime.errors import InputError
+from edgernn_runtime.spec import Spec
 
 _BLOCK: Final = 256
 
@@ -39,6 +41,7 @@ def mean_nats(engine: Engine, recording: Recording) -> float:
         raise InputError(f"the likelihood of a model with the distribution {spec.distribution} is not defined")
     if recording.targets is None or not recording.scored.any():
         raise InputError("the recording has no targets, so no likelihood can be measured")
+    _check_targets(spec, recording.targets[recording.scored].astype(np.float64))
     executor, nats = engine.executor(1), _NATS[spec.distribution]
     output = executor.outputs[spec.main_output.name]
     total = 0.0
@@ -56,6 +59,17 @@ def mean_nats(engine: Engine, recording: Recording) -> float:
     return total / float(recording.scored.sum())
 
 
+def _check_targets(spec: Spec, targets: Numbers) -> None:
+    """Raise an InputError if targets are not what the output's distribution is of."""
+    axes = 1 if spec.distribution == "categorical" else PARAMETER_AXES[spec.distribution]
+    shape = spec.main_output.sized(1)[1:]
+    wanted = shape[: len(shape) - axes]
+    if targets.shape[1:] != wanted:
+        raise InputError(f"targets must be {['steps', *wanted]}, got {list(targets.shape)}")
+    if spec.distribution == "categorical" and not (targets.min(initial=0) >= 0 and targets.max(initial=0) < shape[-1]):
+        raise InputError(f"targets must lie in 0..{shape[-1] - 1}")
+
+
 def _categorical(logits: Numbers, targets: Numbers) -> Numbers:
     chosen = np.take_along_axis(logits, targets.astype(np.int64)[..., None], -1)[..., 0]
     found: Numbers = log_sum_exp(logits) - chosen
@@ -71,7 +85,8 @@ def _gaussian(parameters: Numbers, targets: Numbers) -> Numbers:
     """Return nats; a target that is NaN, where nothing was observed, costs nothing."""
     mean, log_deviation = parameters[..., 0], parameters[..., 1]
     scaled = (targets - mean) * np.exp(-log_deviation)
-    found: Numbers = np.nan_to_num(0.5 * scaled**2 + log_deviation + 0.5 * math.log(2 * math.pi))
+    nats = 0.5 * scaled**2 + log_deviation + 0.5 * math.log(2 * math.pi)
+    found: Numbers = np.where(np.isnan(targets), 0.0, nats)
     return found
 
 
@@ -81,7 +96,7 @@ def _logistic_mixture(parameters: Numbers, targets: Numbers) -> Numbers:
     scaled = (targets[..., None] - means) * np.exp(-log_scales)
     with np.errstate(invalid="ignore"):  # numpy warns of NaN here
         densities = -scaled - log_scales - 2 * np.logaddexp(0, -scaled)
-    found: Numbers = np.nan_to_num(log_sum_exp(logits) - log_sum_exp(logits + densities))
+    found: Numbers = np.where(np.isnan(targets), 0.0, log_sum_exp(logits) - log_sum_exp(logits + densities))
     return found
 
 

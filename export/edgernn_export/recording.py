@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.engine import Array, Executor
 from edgernn_runtime.errors import DataError, InputError, first_line
-from edgernn_runtime.files import write_file
+from edgernn_runtime.files import read_arrays, write_file
 from edgernn_runtime.spec import Spec
 
 _INPUT: Final = "input."
@@ -87,14 +87,16 @@ class Recording:
         """
         if not len(self):
             raise InputError("there are no inputs to measure the models on")
-        wanted = {each.name: (each.dtype, each.sized(1)[1:]) for each in spec.inputs}
+        wanted = {each.name: each for each in spec.inputs}
         for name, array in self.inputs.items():
             if name not in wanted:
                 raise InputError(f"the model has no input {name}; it has {', '.join(wanted)}")
-            dtype, shape = wanted[name]
+            dtype, shape, size = wanted[name].dtype, wanted[name].sized(1)[1:], wanted[name].size
             fits = np.can_cast(array.dtype, dtype, "same_kind") and array.shape[1:] == shape
             if not fits:
                 raise InputError(f"{name} must be {dtype}{['steps', *shape]}, got {array.dtype}{list(array.shape)}")
+            if size is not None and not _within(array, size):
+                raise InputError(f"{name} must lie in 0..{size - 1}")
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the recording as an `.npz`, whole or not at all; errors as in `write_file`."""
@@ -116,17 +118,17 @@ class Recording:
             DataError: If it cannot be read, or is none.
         """
         try:
-            with np.load(path, allow_pickle=False) as content:
-                names = [name for name in content.files if name.startswith(_INPUT)]
-                return cls(
-                    {name.removeprefix(_INPUT): content[name] for name in names},
-                    content["starts"].astype(np.bool_),
-                    content["targets"] if "targets" in content.files else None,
-                    content["scored"].astype(np.bool_),
-                )
+            content = read_arrays(path)
+            names = [name for name in content if name.startswith(_INPUT)]
+            return cls(
+                {name.removeprefix(_INPUT): content[name] for name in names},
+                content["starts"].astype(np.bool_),
+                content.get("targets"),
+                content["scored"].astype(np.bool_),
+            )
         except OSError as error:
             raise DataError(f"{path} could not be read: {error.strerror or error}") from error
-        except (ValueError, LookupError, EOFError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise DataError(f"{path} is no recording of inputs and targets: {first_line(error)}") from error
 
     def _at(self, steps: NDArray[np.intp]) -> "Recording":
@@ -142,3 +144,9 @@ class Recording:
 def first_step(steps: int) -> NDArray[np.bool_]:
     """Return where one uncut stream of `steps` steps starts, bool `[steps]`."""
     return np.asarray(np.arange(steps) == 0)
+
+
+def _within(array: Array, size: int) -> bool:
+    """Return whether integers lie in 0 to `size - 1`."""
+    numbers = array.astype(np.int64)
+    return bool(((numbers >= 0) & (numbers < size)).all())

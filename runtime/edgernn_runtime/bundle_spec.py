@@ -104,7 +104,7 @@ def read_bundle(folder: Path) -> BundleSpec:
         if folder.is_dir() and not path.exists():
             raise ModelFileError(f"{folder} is a folder without a {BUNDLE_FILE}, not a model") from error
         raise ModelFileError(f"{path} could not be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is no JSON: {error}") from error
     try:
         version = content["version"]
@@ -118,12 +118,21 @@ def read_bundle(folder: Path) -> BundleSpec:
         raise SpecError(f"{path} is no bundle: {error}") from error
     if not all(isinstance(part, str) for link in bundle.links for part in astuple(link)):
         raise SpecError(f"{path} is no bundle: a link must be four names")
+    _check_names(path, bundle)
+    return bundle
+
+
+def _check_names(path: Path, bundle: BundleSpec) -> None:
+    """Check what a `bundle.json` names: stages that are there, files in its own folder, and numbers of steps."""
+    for link in bundle.links:
+        for name in (link.source, link.target):
+            if name not in bundle.stages:
+                raise SpecError(f"a link names {name}, which is no stage; there are {', '.join(bundle.stages)}")
     for name, stage in bundle.stages.items():
         if not isinstance(stage.file, str) or Path(stage.file).name != stage.file:
             raise SpecError(f"{path} keeps the stage {name} in {stage.file!r}; it must lie in the bundle's own folder")
         if not isinstance(stage.every, int | None) or isinstance(stage.every, bool) or (stage.every or 0) < 0:
             raise SpecError(f"{path} steps the stage {name} every {stage.every!r}; it must be a number from 0, or null")
-    return bundle
 
 
 def check_bundle(bundle: BundleSpec, specs: Mapping[str, Spec]) -> None:
@@ -136,10 +145,22 @@ def check_bundle(bundle: BundleSpec, specs: Mapping[str, Spec]) -> None:
                 raise SpecError(f"a link names {stage}, which is no stage; there are {', '.join(specs)}")
         _check_times(bundle, link)
         _check_tensors(bundle, link, specs[link.source], specs[link.target])
+    _check_begun(bundle, specs)
     linked = [(link.target, link.input) for link in bundle.links]
     if len(set(linked)) < len(linked):
         stage, name = next(each for each in linked if linked.count(each) > 1)
         raise SpecError(f"two links end at {stage}.{name}")
+
+
+def _check_begun(bundle: BundleSpec, specs: Mapping[str, Spec]) -> None:
+    """Check that an input of the bundle begins with one output alone, also where several stages share it."""
+    begun: dict[str, tuple[str, str]] = {}
+    for link in bundle.links:
+        shared = link.input in {tensor.name for tensor in specs[link.target].inputs}
+        if bundle.stages[link.source].every is None and shared:
+            first = begun.setdefault(link.input, (link.source, link.output))
+            if first != (link.source, link.output):
+                raise SpecError(f"stages share the input {link.input}, which would begin with two outputs")
 
 
 def _check_times(bundle: BundleSpec, link: Link) -> None:

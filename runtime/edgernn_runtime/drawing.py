@@ -46,6 +46,8 @@ def draw_pixels(
         return
     tokens = np.zeros(codec.pixels, np.int64) if given is None else codec.encode(given)
     fixed = np.zeros(codec.pixels, bool) if given is None or known is None else known.ravel()
+    if fixed[0] and spec.feedback is not None and spec.feedback.start is not None:
+        stream.prefill([spec.feedback.start])  # as a picture begins that nothing is given of
     for token, stays in zip(tokens, fixed, strict=True):
         if stays:
             stream.prefill([int(token)])

@@ -311,9 +311,10 @@ def _check_codec(spec: Spec) -> None:
     if codec is None:
         return
     if isinstance(codec, ImageCodec) and not spec.vocabulary:
-        size = int(np.prod(spec.main_output.sized(1)))
+        tensor = spec.main_output if spec.feedback is None else spec.main_input
+        size = int(np.prod(tensor.sized(1)))
         if codec.pixels % size:
-            raise SpecError(f"codec has {codec.pixels} pixels, which {spec.main_output.name} of {size} does not fill")
+            raise SpecError(f"codec has {codec.pixels} pixels, which {tensor.name} of {size} does not fill")
         return
     if isinstance(codec, LabelCodec):
         tensor, what = spec.main_output, "labels"

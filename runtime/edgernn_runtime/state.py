@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn_runtime.errors import StateError
-from edgernn_runtime.files import write_file
+from edgernn_runtime.files import read_arrays, write_file
 from edgernn_runtime.noise import SEED_LIMIT
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.spec import Spec
@@ -127,8 +127,6 @@ class State:
         Raises:
             StateError: If the file cannot be read, or holds no state.
         """
-        from zipfile import BadZipFile  # noqa: PLC0415, costs a cold start 4 ms, and only loading a state needs it
-
         try:
             header, arrays, inputs, frame = _read(Path(path))
             return cls(
@@ -145,7 +143,7 @@ class State:
             raise StateError(f"{path} could not be read: {error.strerror or error}") from error
         except StateError:
             raise
-        except (*_DAMAGE, BadZipFile) as error:
+        except _DAMAGE as error:
             raise StateError(f"{path} holds no saved state, or is damaged") from error
 
 
@@ -154,12 +152,11 @@ _Arrays = tuple[NDArray[np.generic], ...]
 
 def _read(path: Path) -> tuple[dict[str, Any], _Arrays, _Arrays, NDArray[np.float32] | None]:
     """Return the header, the states, the inputs and a pending frame in a saved state."""
-    with np.load(path, allow_pickle=False) as content:
-        header: dict[str, Any] = json.loads(str(content[_HEADER]))
-        names = content.files
-        arrays = tuple(content[str(i)] for i in range(sum(name.isdecimal() for name in names)))
-        inputs = tuple(content[f"input.{i}"] for i in range(sum(name.startswith("input.") for name in names)))
-        frame = content[_PENDING].astype(np.float32) if _PENDING in names else None
+    content = read_arrays(path)
+    header: dict[str, Any] = json.loads(str(content[_HEADER]))
+    arrays = tuple(content[str(i)] for i in range(sum(name.isdecimal() for name in content)))
+    inputs = tuple(content[f"input.{i}"] for i in range(sum(name.startswith("input.") for name in content)))
+    frame = content[_PENDING].astype(np.float32) if _PENDING in content else None
     if header["version"] != STATE_VERSION:
         raise StateError(f"{path} has state version {header['version']!r}, this edgernn reads {STATE_VERSION}")
     return header, arrays, inputs, frame

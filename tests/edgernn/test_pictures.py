@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from edgernn.artefacts.pictures import as_text, between, encode_picture, grid
@@ -121,6 +122,20 @@ def test_given_pixels_stay_and_the_rest_is_drawn_around_them(pixel_runtime: Mode
     assert (whole[0] != whole[2]).any()
 
 
+@pytest.mark.parametrize("order", ["pixels", "rows"])
+def test_a_picture_gone_on_from_its_own_first_half_comes_out_the_same(
+    pixel_runtime: Model, row_model: RowModel, tmp_path: Path, order: str
+) -> None:
+    export_bundle(row_stages(row_model), tmp_path / "rows")
+    model = pixel_runtime if order == "pixels" else load(tmp_path / "rows")
+    for seed in range(3):
+        free = draw(model.stream(seed=seed, sampler=Sampler()), model.spec)
+        for kept in (1, 2, 3):
+            known = np.arange(CONFIG.height)[:, None] < np.full(CONFIG.width, kept)
+            again = draw(model.stream(seed=seed, sampler=Sampler()), model.spec, given=free, known=known)
+            assert free.tolist() == again.tolist()
+
+
 @torch.inference_mode()
 def test_a_vae_draws_on_a_device_what_it_draws_in_training(vae: RowVAE, vae_folder: Path) -> None:
     latent = np.random.default_rng(0).standard_normal(3).astype(np.float32)
@@ -199,6 +214,12 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "7.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"7\.png is no picture that can be read"):
         read_folder(tmp_path, width=4, height=4)
+
+
+def test_greys_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.arange(0, 64000, 1000, dtype=np.uint16).reshape(8, 8)).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match="more than 8 bits"):
+        read_picture(tmp_path / "deep.png", width=8, height=8)
 
 
 def test_too_few_pictures_are_refused(tmp_path: Path) -> None:

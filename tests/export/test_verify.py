@@ -1,5 +1,6 @@
 """Verify: differences are found where they are, and only there."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ from torch import nn
 
 from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
 from edgernn_export import Recording, TorchEngine, export, verify
-from edgernn_export.likelihood import mean_nats, perplexity
+from edgernn_export.likelihood import _NATS, mean_nats, perplexity
 from edgernn_export.verification import free_running, teacher_forced
 from edgernn_runtime.engines.ort import OrtEngine
-from edgernn_runtime.errors import InputError
+from edgernn_runtime.errors import DataError, InputError
 from edgernn_runtime.sampling import GREEDY, Sampler
 
 VOCABULARY = 9
@@ -100,3 +101,41 @@ def test_perplexity_needs_two_tokens() -> None:
 def test_there_is_no_likelihood_without_targets() -> None:
     with pytest.raises(InputError, match="no targets"):
         perplexity(TorchEngine(step_of()), Recording.of("token", [1, 2, 3]))
+
+
+def test_a_model_that_gives_nan_has_no_good_likelihood() -> None:
+    broken = step_of()
+    broken.model.head.bias.data[3] = float("nan")
+    assert math.isnan(mean_nats(TorchEngine(broken), TOKENS))
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "logistic_mixture"])
+def test_only_a_missing_target_costs_nothing(distribution: str) -> None:
+    nats = _NATS[distribution]
+    shape = (2, 1, 2) if distribution == "gaussian" else (2, 1, 4, 3)
+    parameters, targets = np.zeros(shape), np.array([[np.nan], [1.0]])
+    found = nats(parameters, targets)
+    assert found[0, 0] == 0 < found[1, 0]
+    assert np.isnan(nats(np.full(shape, np.nan), targets)[1, 0])
+
+
+def test_targets_and_inputs_out_of_range_are_refused() -> None:
+    engine = TorchEngine(step_of())
+    start = np.array([True, False])
+    with pytest.raises(InputError, match=r"targets must lie in 0\.\.8"):
+        mean_nats(engine, Recording({"token": np.array([1, 2])}, start, np.array([9, 0])))
+    with pytest.raises(InputError, match="targets must be"):
+        mean_nats(engine, Recording({"token": np.array([1, 2])}, start, np.zeros((2, 3), np.int64)))
+    with pytest.raises(InputError, match=r"token must lie in 0\.\.8"):
+        mean_nats(engine, Recording({"token": np.array([1, 9])}, start, np.array([0, 0])))
+
+
+@pytest.mark.parametrize("keep", range(20, 900, 80))
+def test_a_damaged_recording_is_one_error(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "valid.npz"
+    TOKENS.save(path)
+    assert TOKENS.inputs["token"].tolist() == Recording.load(path).inputs["token"].tolist()
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content[:keep])
+    with pytest.raises(DataError, match="is no recording"):
+        Recording.load(path)

@@ -1,6 +1,7 @@
 """A model in several graphs: an encoder whose last output begins the decoder."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from edgernn_export import StagedModules, export_bundle, lift
+from edgernn_export.bundle_exporter import write_bundle
 from edgernn_runtime import Bundle, Link, load_bundle
-from edgernn_runtime.errors import InputError, ModelFileError, OutputExistsError, SpecError
+from edgernn_runtime.bundle_spec import check_bundle, read_bundle
+from edgernn_runtime.errors import InputError, ModelFileError, OutputError, OutputExistsError, SpecError
 
 
 class Encoder(nn.Module):
@@ -146,3 +149,24 @@ def test_an_existing_bundle_is_kept(folder: Path, modules: tuple[Encoder, Decode
         export_bundle(StagedModules({"encode": lift(modules[0], "x=float32[B,T,3]")}, {}, ()), folder)
     assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
     assert isinstance(load_bundle(folder), Bundle)
+
+
+def test_a_bundle_that_fails_halfway_leaves_no_mixture(folder: Path, tmp_path: Path) -> None:
+    target = Path(shutil.copytree(folder, tmp_path / "model"))
+    bundle = read_bundle(target)
+    (target / "decode.onnx").unlink()
+    (target / "decode.onnx").mkdir()
+    with pytest.raises(OutputError):
+        write_bundle(target, bundle, {"encode": b"new", "decode": b"new"}, overwrite=True)
+    assert (target / "encode.onnx").read_bytes() == (folder / "encode.onnx").read_bytes()
+    assert read_bundle(target) == bundle
+
+
+def test_an_input_that_stages_share_begins_with_one_output(modules: tuple[Encoder, Decoder]) -> None:
+    steps = {name: lift(modules[0], "x=float32[B,T,3]") for name in ("one", "two")} | {
+        "decode": lift(modules[1], EXAMPLE)
+    }
+    links = tuple(Link(name, "speaker", "decode", "speaker") for name in ("one", "two"))
+    staged = StagedModules(steps, {"one": None, "two": None}, links)
+    with pytest.raises(SpecError, match="which would begin with two outputs"):
+        check_bundle(staged.spec, {name: step.spec for name, step in steps.items()})

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.errors import DataError
 
+_LARGEST: Final = float(np.finfo(np.float32).max)
 _MISSING: Final = {"", "na", "nan", "n/a", "null", "none"}
 _TIME_WORDS: Final = {"", "index", "time", "date", "datetime", "timestamp", "year", "month", "week", "day", "hour"}
 
@@ -62,7 +63,7 @@ class _Column:
         numbers = []
         for cell, line in zip(self.cells, self.lines, strict=True):
             number = math.nan if _is_missing(cell) else _number(cell)
-            if number is None or math.isinf(np.float32(number)):
+            if number is None or abs(number) > _LARGEST:
                 found = f"{cell!r}, which is no number" if number is None else f"{cell}, which is infinite in float32"
                 raise DataError(
                     f"{path}, line {line}: column {self.name} holds {found}; missing values are empty, NA or NaN"
@@ -90,9 +91,9 @@ def read_series(path: Path, columns: Sequence[str] | None = None) -> Series:
         empty = [column for column in table if column.is_missing]
         if empty:
             raise DataError(f"{path}: column {empty[0].name} holds no value at all; leave it out with --columns")
-        chosen = [
-            column for i, column in enumerate(table) if column.has_numbers and not (i == 0 and column.counts_time)
-        ]
+        numbers = [column for column in table if column.has_numbers]
+        timed = len(numbers) > 1 and numbers[0] is table[0] and numbers[0].counts_time
+        chosen = numbers[1:] if timed else numbers
         if not chosen:
             raise DataError(f"{path} holds no column of numbers; it has {', '.join(each.name for each in table)}")
     else:

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from edgernn_export.bundle_exporter import check_bundle_target
+from edgernn_export.bundle_exporter import check_bundle_target, write_bundle
 from edgernn_export.quantization.quantizer import Metric, Precision, Quality, QuantizeReport, quantized
 from edgernn_export.recording import Recording
 from edgernn_export.verification import teacher_forced
-from edgernn_runtime.bundle_spec import BUNDLE_FILE, bundle_to_json, read_bundle
+from edgernn_runtime.bundle_spec import read_bundle
 from edgernn_runtime.engines.opening import open_engine
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.engines.staged import StagedEngine
 from edgernn_runtime.errors import QuantizationError
-from edgernn_runtime.files import write_bytes
 from edgernn_runtime.profiling import model_bytes
 
 
@@ -33,6 +32,7 @@ def quantize_bundle(
     bundle = read_bundle(folder)
     if output.resolve() == folder.resolve():
         raise QuantizationError(f"{folder} would be replaced by its quantized form; name another folder")
+    check_bundle_target(output, bundle, overwrite=overwrite)
     made = {name: quantized(folder / stage.file, precision) for name, stage in bundle.stages.items()}
     nodes = tuple(node for _, found in made.values() for node in found)
     if not nodes:
@@ -41,10 +41,7 @@ def quantize_bundle(
     after = StagedEngine(bundle, {name: OrtEngine(content) for name, (content, _) in made.items()})
     quality = Quality(metric_name, metric(before), metric(after))
     drift = teacher_forced(before, after, recording)
-    check_bundle_target(output, bundle, overwrite=overwrite)
-    for name, (content, _) in made.items():
-        write_bytes(output / bundle.stages[name].file, content, overwrite=overwrite)
-    write_bytes(output / BUNDLE_FILE, bundle_to_json(bundle).encode(), overwrite=overwrite)
+    write_bundle(output, bundle, {name: content for name, (content, _) in made.items()}, overwrite=overwrite)
     return QuantizeReport(
         path=output,
         precision=precision,

@@ -1,5 +1,6 @@
 """Quantize: a step model with weights in fewer bits, and what that costs in quality."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from edgernn_runtime.files import write_bytes
 
 Precision = Literal["int8", "int4"]
 Metric = Callable[[Engine], float]
-"""A figure of quality, lower is better; called with the model before and after."""
+"""A figure of quality, called with the model before and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,9 @@ class Quality:
     after: float
 
     @property
-    def relative(self) -> float:
-        """The change as a share of the value before."""
-        return self.after / self.before - 1
+    def relative(self) -> float | None:
+        """The change as a share of the value before; None where that is not positive and finite."""
+        return self.after / self.before - 1 if 0 < self.before < math.inf else None
 
 
 @dataclass(frozen=True, slots=True)

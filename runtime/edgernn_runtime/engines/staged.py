@@ -14,7 +14,7 @@ import numpy as np
 
 from edgernn_runtime.bundle_spec import BundleSpec, Link, bundle_to_json, check_bundle
 from edgernn_runtime.engine import Array, Engine, Executor, Placement, RowStates
-from edgernn_runtime.errors import EngineError, InputError, SpecError
+from edgernn_runtime.errors import InputError, SpecError
 from edgernn_runtime.spec import Axis, Spec, StateSpec, TensorSpec
 from edgernn_runtime.state import check_states
 
@@ -147,7 +147,7 @@ class StagedExecutor(RowStates):
                 self._executors[name].run()
                 self._pass_on(name)
             self._voice.run()
-        except EngineError:
+        except BaseException:
             for executor, arrays in (*states, (self._voice, voice)):
                 executor.write_state(arrays)
             for array, before in zip(self._held, held, strict=True):
