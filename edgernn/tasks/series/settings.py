@@ -46,15 +46,15 @@ class SeriesSettings(Settings):
     )
     components: Annotated[int, Setting("Components of a mixture.", least=1, most=64)] = 3
     window: Annotated[int, Setting("Steps of a window that are predicted, behind a season.", least=1)] = 104
-    cell: Annotated[CellName, Setting("The recurrent cell.")] = "gru"
-    hidden: Annotated[int, Setting("Features of each layer.", least=1, most=2**16)] = 24
-    layers: Annotated[int, Setting("The number of layers.", least=1, most=2**16)] = 1
-    dropout: Annotated[float, Setting("Share of features set to zero behind each layer.", least=0, below=1)] = 0.3
-    batch: Annotated[int, Setting("Windows that one step trains on.", least=1)] = 16
-    learning_rate: Annotated[float, Setting("The peak learning rate.", above=0)] = 1e-2
-    weight_decay: Annotated[float, Setting("AdamW's decay of weight matrices.", least=0)] = 1.0
-    valid_every: Annotated[int, Setting("Steps between validations.", least=1)] = 25
-    patience: Annotated[int, Setting("Validations without progress before an early stop; 0 never.", least=0)] = 10
+    cell: CellName = "gru"
+    hidden: int = 24
+    layers: int = 1
+    dropout: float = 0.3
+    batch: int = 16
+    learning_rate: float = 1e-2
+    weight_decay: float = 1.0
+    valid_every: int = 25
+    patience: int = 10
 
     def __post_init__(self) -> None:
         """Check types and ranges, and that `every` is asked for where it acts."""
