@@ -1,4 +1,4 @@
-"""Finding what a model is measured on: the recording of its run, or the data that the user names."""
+"""Finding what a model is measured or calibrated on: the recording of its run, or the data that the user names."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from edgernn_runtime.profiling import random_values
 from edgernn_runtime.spec import Spec
 
 if TYPE_CHECKING:
+    from edgernn.tasks import Part
     from edgernn_export import Recording
 
 
@@ -35,14 +36,9 @@ def find_recording(spec: Spec, model: Path, *, run: Path | None = None, data: Pa
     """
     from edgernn_export import Recording
 
-    if data is not None:
-        recording = _read(spec, data, limit=limit)
-        recording.check(spec)
-        return recording
     file = run_file(model, run)
-    if file.is_file():
-        recording = Recording.load(file).head(limit)
-        recording.check(spec)
+    recording = _find(spec, data, file, limit=limit)
+    if recording is not None:
         return recording
     if spec.text_codec is not None:
         raise DataError(f"{file.parent.absolute()} is no run folder; give the text to measure on with --data FILE")
@@ -52,14 +48,46 @@ def find_recording(spec: Spec, model: Path, *, run: Path | None = None, data: Pa
     return Recording(values, np.arange(limit) == 0)
 
 
-def run_file(model: Path, run: Path | None) -> Path:
-    """Return where a run keeps what a model, or a stage of it, is measured on."""
+def find_calibration(
+    spec: Spec, model: Path, *, run: Path | None = None, calibration: Path | None, limit: int
+) -> "Recording | None":
+    """Return what a model is calibrated on, at most `limit` steps.
+
+    That is the data named; else the training data that the run keeps that the model lies in; else None.
+
+    Args:
+        spec: The model's Spec.
+        model: The model file, or the folder of its bundle.
+        run: The run folder, if it is known.
+        calibration: As `data` of `find_recording`.
+        limit: How many steps to return at most.
+
+    Raises:
+        DataError: If the data cannot be read.
+        InputError: If the data are not what the model takes.
+    """
+    return _find(spec, calibration, run_file(model, run, part="train"), limit=limit)
+
+
+def run_file(model: Path, run: Path | None, *, part: "Part" = "valid") -> Path:
+    """Return where a run keeps what a model, or a stage of it, is measured on, or of `train` is calibrated on."""
     from edgernn.training.run import recording_file
 
     model = model.absolute()
     in_bundle = (model.parent / BUNDLE_FILE).is_file()
     stage = model.name.partition(".")[0] if in_bundle else "model"
-    return recording_file(run or (model.parent.parent if in_bundle else model.parent), stage)
+    return recording_file(run or (model.parent.parent if in_bundle else model.parent), stage, part=part)
+
+
+def _find(spec: Spec, named: Path | None, kept: Path, *, limit: int) -> "Recording | None":
+    """Return the recording in the file that the user named, else in the one that the run keeps; None without either."""
+    from edgernn_export import Recording
+
+    if named is None and not kept.is_file():
+        return None
+    recording = Recording.load(kept).head(limit) if named is None else _read(spec, named, limit=limit)
+    recording.check(spec)
+    return recording
 
 
 def _read(spec: Spec, data: Path, *, limit: int) -> "Recording":

@@ -133,9 +133,9 @@ def _run(
     trainer = Trainer(run, data, resume=resume)
     if resume:
         run.save()
-        run.write_recordings(data.recordings())
+        run.write_recordings(data)
     else:
-        run.create(data.recordings())
+        run.create(data)
     weights = sum(each.numel() for each in trainer.model.parameters())
     print_message(
         f"{run.settings.cell}, {run.settings.layers} x {run.settings.hidden}, {weights:,} weights; {data.summary}"

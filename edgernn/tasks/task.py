@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,10 @@ Facts = dict[str, Json]
 """What a model must know of its data to be made again, such as the alphabet; kept in the run folder."""
 
 MODEL = "model"
-"""The key of the recording that the whole model is measured on."""
+"""The key of the recording of the whole model."""
+
+Part = Literal["train", "valid"]
+"""What is trained on, or what is held out."""
 
 
 def sha256_of(*parts: NDArray[np.generic] | str) -> str:
@@ -51,8 +54,13 @@ class Data(ABC):
     warnings: tuple[str, ...] = ()
 
     @abstractmethod
-    def recordings(self) -> "Mapping[str, Recording]":
-        """Return what exported models are measured on, held-out: `MODEL` for the model, or a stage by its name."""
+    def recordings(self, part: Part) -> "Mapping[str, Recording]":
+        """Return what exported models are fed: `MODEL` for the model, or a stage by its name, the same of both parts.
+
+        Args:
+            part: `valid` for what is held out, which they are measured on; `train` for an extract of what they were
+                trained on, at most `CALIBRATION_STEPS` steps, which quantization calibrates on.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from torch import nn
 
 from edgernn.tasks.registry import find_task
 from edgernn.tasks.settings import Settings
-from edgernn.tasks.task import MODEL, AnyTask, Facts
+from edgernn.tasks.task import MODEL, AnyTask, Data, Facts, Part
 from edgernn.training.tensors import read_tensors
 from edgernn_export import Recording, StagedModules, StepModule
 from edgernn_runtime.errors import EdgeRNNError, InputError, OutputError, OutputExistsError, RunError, last_line
@@ -18,6 +18,8 @@ from edgernn_runtime.files import write_bytes
 
 RUN_VERSION: Final = 2
 RUN_FILE: Final = "run.json"
+
+_RECORDED: Final[dict[Part, str]] = {"train": "calibration", "valid": "valid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +60,21 @@ class Run:
         """The loss curve as a picture."""
         return self.folder / "loss.png"
 
-    def create(self, recordings: Mapping[str, Recording]) -> None:
-        """Make the folder with `run.json` and what models of the run are measured on.
+    def create(self, data: Data) -> None:
+        """Make the folder with `run.json` and the recordings of the data.
 
         Raises:
             OutputExistsError: If the folder already holds a run, or a file that a run would replace.
             OutputError: If it cannot be written.
         """
         self.check_new()
+        recordings = self._recordings(data)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.folder} could not be made: {error.strerror or error}") from error
         self.save()
-        self.write_recordings(recordings)
+        self._save_recordings(recordings)
 
     def check_new(self) -> None:
         """Check that nothing would be replaced if the run were created.
@@ -84,19 +87,35 @@ class Run:
             raise OutputExistsError(f"{self.folder} already holds a run; go on with --resume, or name another folder")
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder} is a file; name a folder for the run")
-        files = (self.checkpoint_file, self.model_file, self.metrics_file, self.curve_file)
-        for path in (*files, recording_file(self.folder, MODEL), *sorted(self.folder.glob("valid.*.npz"))):
+        files = [self.checkpoint_file, self.model_file, self.metrics_file, self.curve_file]
+        for part in get_args(Part):
+            files += [recording_file(self.folder, MODEL, part=part)]
+            files += sorted(self.folder.glob(recording_file(self.folder, "*", part=part).name))
+        for path in files:
             if path.exists():
                 raise OutputExistsError(f"{path} exists, and a run would replace it; name another folder")
 
-    def write_recordings(self, recordings: Mapping[str, Recording]) -> None:
-        """Write what models are measured on, and remove what interrupted writes of the run's files have left."""
-        files = {name: recording_file(self.folder, name) for name in recordings}
-        for path in (self.checkpoint_file, self.model_file, self.metrics_file, *files.values()):
-            for part in self.folder.glob(f".{path.name}.????????.part"):
-                part.unlink(missing_ok=True)
-        for name, recording in recordings.items():
-            recording.save(files[name], overwrite=True)
+    def write_recordings(self, data: Data) -> None:
+        """Write what models are measured on, and what quantization calibrates on.
+
+        What interrupted writes of the run's files have left is removed.
+        """
+        self._save_recordings(self._recordings(data))
+
+    def _recordings(self, data: Data) -> dict[Path, Recording]:
+        """Return the recordings of both parts of the data by their files."""
+        return {
+            recording_file(self.folder, name, part=part): recording
+            for part in get_args(Part)
+            for name, recording in data.recordings(part).items()
+        }
+
+    def _save_recordings(self, recordings: Mapping[Path, Recording]) -> None:
+        for path in (self.checkpoint_file, self.model_file, self.metrics_file, *recordings):
+            for leftover in self.folder.glob(f".{path.name}.????????.part"):
+                leftover.unlink(missing_ok=True)
+        for path, recording in recordings.items():
+            recording.save(path, overwrite=True)
 
     def save(self) -> None:
         """Write `run.json`."""
@@ -162,6 +181,13 @@ class Run:
         return self.task.export(self.load_model(), self.settings, self.facts)
 
 
-def recording_file(folder: Path, name: str) -> Path:
-    """Return the file of a run folder that holds what its model, or a stage of it, is measured on."""
-    return folder / ("valid.npz" if name == MODEL else f"valid.{name}.npz")
+def recording_file(folder: Path, name: str, *, part: Part = "valid") -> Path:
+    """Return the file of a run folder that holds the recording of its model, or of a stage of it.
+
+    Args:
+        folder: The run folder.
+        name: `MODEL`, or the name of the stage.
+        part: `valid` for what is held out, which it is measured on; `train` for what quantization calibrates on.
+    """
+    stem = _RECORDED[part]
+    return folder / (f"{stem}.npz" if name == MODEL else f"{stem}.{name}.npz")

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from torch import nn
 
+from edgernn.tasks import CALIBRATION_STEPS, MODEL, Part
 from edgernn_runtime.errors import ExportError
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +93,25 @@ def test_a_task_whose_model_is_no_step_module_must_make_one(monkeypatch: pytest.
     assert task.export(model, settings, {}) is model
     with pytest.raises(ExportError, match="Linear is no StepModule: it has no spec; ripples must make one of it"):
         task.export(nn.Linear(1, 1), settings, {})
+
+
+def test_the_example_is_calibrated_on_what_it_trains_on_and_measured_on_what_it_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    ripples = import_module("ripples")
+    settings = ripples.RippleSettings()
+    data = ripples.Ripples().read(settings)
+    spec = ripples.Ripples().model(settings, {}).spec
+    parts: tuple[tuple[Part, NDArray[np.float32]], ...] = (("train", data.train), ("valid", data.held))
+    for part, waves in parts:
+        recording = data.recordings(part)[MODEL]
+        recording.check(spec)
+        assert len(recording) <= CALIBRATION_STEPS
+        known = {wave[:-1].tobytes(): wave[1:].tobytes() for wave in np.ascontiguousarray(waves.T)}
+        frames, targets = recording.inputs["frame"].reshape(-1, 99), recording.targets.reshape(-1, 99)
+        assert [each.tobytes() for each in targets] == [known[each.tobytes()] for each in frames]
+        assert [99 * i for i in range(len(frames))] == np.nonzero(recording.starts)[0].tolist()
 
 
 @pytest.mark.slow

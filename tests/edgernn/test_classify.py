@@ -61,7 +61,7 @@ def trained(folder: Path, told: ClassifySettings) -> Run:
     torch.set_num_threads(1)
     data = TASK.read(told)
     run = Run(folder, TASK, told, data.facts, data.sha256)
-    run.create(data.recordings())
+    run.create(data)
     Trainer(run, data, resume=False).train(stop=lambda: False, report=lambda _: None)
     return run
 
@@ -253,7 +253,7 @@ def test_both_heads_learn_and_are_measured_alike_in_torch_and_through_the_file(r
     with torch.inference_mode():
         found = TASK.evaluate(run.load_model(), data)
     assert found.metrics["accuracy"] > 0.9
-    nats = mean_nats(open_engine(run.folder / "model.onnx"), data.recordings()[MODEL])
+    nats = mean_nats(open_engine(run.folder / "model.onnx"), data.recordings("valid")[MODEL])
     assert nats == pytest.approx(found.loss, rel=1e-3, abs=1e-6)
     assert model.spec.codec == LabelCodec(("down", "up"))
 

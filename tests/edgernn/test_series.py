@@ -84,7 +84,7 @@ def train(folder: Path, series: Series, settings: SeriesSettings = TINY) -> Run:
     torch.set_num_threads(1)
     data = SeriesData(series, settings)
     run = Run(folder, TASK, settings, data.facts, data.sha256)
-    run.create(data.recordings())
+    run.create(data)
     Trainer(run, data, resume=False).train(stop=lambda: False, report=lambda _: None)
     return run
 
@@ -192,7 +192,8 @@ def test_every_way_to_meet_gaps_trains_and_its_exported_model_has_the_loss_of_th
     with torch.inference_mode():
         loss = TASK.evaluate(run.load_model(), data).loss
     model = export_run(run)
-    assert mean_nats(OrtEngine(tmp_path / "model.onnx"), data.recordings()["model"]) == pytest.approx(loss, abs=1e-3)
+    recording = data.recordings("valid")["model"]
+    assert mean_nats(OrtEngine(tmp_path / "model.onnx"), recording) == pytest.approx(loss, abs=1e-3)
     found = forecast(model, series.values, horizon=9, samples=8)
     assert found.shape == (9, 2, 5)
     assert bool(np.isfinite(found).all())
@@ -385,7 +386,7 @@ def test_nothing_held_out_is_seen_in_training_and_dropped_values_are_not_either(
     dropped = {float(number) for number in values[np.isnan(data.fed[:, 0]), 0]}
     assert not seen & (hidden | dropped)
     assert 0.2 < np.isnan(data.fed).mean() < 0.4
-    recording = data.recordings()["model"]
+    recording = data.recordings("valid")["model"]
     assert recording.targets is not None
     assert not np.isnan(recording.targets[recording.scored]).any()  # scored are the true values
 

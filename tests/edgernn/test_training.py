@@ -46,7 +46,7 @@ def after(steps: int) -> Callable[[], bool]:
 
 def new_run(folder: Path, config: TextSettings = CONFIG) -> Run:
     run = Run(folder, TASK, config, DATA.facts, DATA.sha256)
-    run.create(DATA.recordings())
+    run.create(DATA)
     return run
 
 
@@ -217,7 +217,7 @@ def test_a_run_survives_the_way_to_its_folder_and_back(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     assert Run.open(tmp_path) == run
     with pytest.raises(OutputExistsError):
-        run.create(DATA.recordings())
+        run.create(DATA)
 
 
 def test_a_folder_that_holds_no_whole_run_is_refused(tmp_path: Path) -> None:

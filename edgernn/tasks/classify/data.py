@@ -1,13 +1,14 @@
-"""The classify task's data: sequences to train on, and held-out ones as a recording."""
+"""The classify task's data: sequences to train on, held-out ones, and recordings of both."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
+from edgernn.tasks.calibration import CALIBRATION_STEPS, even_sequences
 from edgernn.tasks.classify.batches import Batches
 from edgernn.tasks.classify.series import LabelledSeries
 from edgernn.tasks.classify.settings import ClassifySettings
-from edgernn.tasks.task import MODEL, Data, sha256_of
+from edgernn.tasks.task import MODEL, Data, Part, sha256_of
 from edgernn_export.recording import Recording
 from edgernn_runtime.errors import DataError
 
@@ -51,17 +52,25 @@ class ClassifyData(Data):
         )
         self.train = Batches(train, self.labels, batch=settings.batch, seed=settings.seed)
         self.held = Batches(held, self.labels, batch=len(held.labels), seed=settings.seed)
-        self.head, self.noise, self._series = settings.head, settings.noise, held
+        self.head, self.noise = settings.head, settings.noise
+        self._series, self._held_series = train, held
 
-    def recordings(self) -> Mapping[str, Recording]:
-        """Return the held-out sequences one behind the other, the label scored at the last step of each."""
-        lengths = np.array([len(sequence) for sequence in self._series.sequences])
+    def recordings(self, part: Part) -> Mapping[str, Recording]:
+        """Return sequences one behind the other, the label scored at the last step of each."""
+        series = self._held_series if part == "valid" else self._extract()
+        lengths = np.array([len(sequence) for sequence in series.sequences])
         ends = np.cumsum(lengths)
         starts, scored = np.zeros(ends[-1], np.bool_), np.zeros(ends[-1], np.bool_)
         starts[ends - lengths] = scored[ends - 1] = True
-        numbers = np.repeat([self.labels.index(label) for label in self._series.labels], lengths)
+        numbers = np.repeat([self.labels.index(label) for label in series.labels], lengths)
         targets = np.eye(len(self.labels), dtype=np.float32)[numbers] if self.head == "sigmoid" else numbers
-        return {MODEL: Recording({"frame": np.concatenate(self._series.sequences)}, starts, targets, scored)}
+        return {MODEL: Recording({"frame": np.concatenate(series.sequences)}, starts, targets, scored)}
+
+    def _extract(self) -> LabelledSeries:
+        """Return sequences to calibrate on."""
+        lengths = [len(sequence) for sequence in self._series.sequences]
+        series = self._series.at(even_sequences(lengths, [self.labels.index(label) for label in self._series.labels]))
+        return LabelledSeries(tuple(each[:CALIBRATION_STEPS] for each in series.sequences), series.labels)
 
 
 def _order(label: str) -> tuple[bool, float, str]:

@@ -8,10 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgernn.tasks.calibration import CALIBRATION_STEPS, even_sequences
 from edgernn.tasks.image.settings import ImageSettings
 from edgernn.tasks.pictures import Pictures, batch_index
 from edgernn.tasks.settings import Json
-from edgernn.tasks.task import MODEL, Data
+from edgernn.tasks.task import MODEL, Data, Part
 from edgernn_export.recording import Recording
 from edgernn_runtime.codecs import ImageCodec
 from edgernn_runtime.errors import DataError
@@ -60,14 +61,20 @@ class ImageData(Data):
         tokens, classes = self.valid
         return torch.from_numpy(np.ascontiguousarray(tokens.T)), torch.from_numpy(classes)
 
-    def recordings(self) -> Mapping[str, Recording]:
-        tokens, classes = self.valid
+    def recordings(self, part: Part) -> Mapping[str, Recording]:
+        tokens, classes = self.valid if part == "valid" else self._extract()
         inputs = np.concatenate([np.zeros_like(tokens[:, :1]), tokens[:, :-1]], axis=1)
         given = {"token": inputs.ravel()}
         if len(cast("list[str]", self.facts["labels"])) > 1:
             given["class"] = np.repeat(classes, tokens.shape[1])
         starts = np.arange(tokens.size) % tokens.shape[1] == 0
         return {MODEL: Recording(given, starts, tokens.ravel())}
+
+    def _extract(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return pictures to calibrate on, laid out as `train` is."""
+        tokens, classes = self.train
+        chosen = even_sequences([tokens.shape[1]] * len(tokens), classes)
+        return tokens[chosen, :CALIBRATION_STEPS], classes[chosen]
 
     def _tokens(self, pictures: Pictures) -> NDArray[np.int64]:
         return np.stack([self.codec.encode(picture) for picture in pictures.greys])

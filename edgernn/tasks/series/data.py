@@ -1,4 +1,4 @@
-"""The series task's data: a series, its training part as windows, its last part as a recording."""
+"""The series task's data: a series, its training part as windows, and recordings of both parts."""
 
 from collections.abc import Mapping
 from typing import Final, cast
@@ -6,6 +6,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn.tasks.calibration import even_spans
 from edgernn.tasks.series.builtin import builtin_series
 from edgernn.tasks.series.frames import Frames, Values, drop_values, make_frames
 from edgernn.tasks.series.scores import naive_errors
@@ -13,7 +14,7 @@ from edgernn.tasks.series.settings import SeriesSettings
 from edgernn.tasks.series.table import Series, read_series
 from edgernn.tasks.series.windows import Windows
 from edgernn.tasks.settings import Json
-from edgernn.tasks.task import MODEL, Data, sha256_of
+from edgernn.tasks.task import MODEL, Data, Part, sha256_of
 from edgernn_export.recording import Recording, first_step
 from edgernn_runtime.codecs import SeriesCodec
 from edgernn_runtime.errors import DataError
@@ -33,7 +34,8 @@ class SeriesData(Data):
         codec: How its gaps are met; made from the training part alone.
         fed: The series without the values that were dropped, float32 `[rows, columns]`.
         train_rows: Rows of the training part; the others are held out.
-        windows: The training part.
+        train: The training part.
+        windows: The same, cut.
         held_out: The held-out part behind some steps of history, which have no targets.
     """
 
@@ -56,6 +58,7 @@ class SeriesData(Data):
                 f"the training part, {self.train_rows} rows, gives {len(frames) if frames else 0} steps; a season of "
                 f"{season} steps needs {needed} with known values: use a longer series, or a smaller --season"
             )
+        self.train = frames
         self.windows = Windows(
             frames,
             batch=settings.batch,
@@ -65,6 +68,7 @@ class SeriesData(Data):
             seed=settings.seed,
         )
         self.held_out = self._held_out(season)
+        self._season = season
         self.naive_errors = naive_errors(series.values[: self.train_rows], settings.season_rows)
         changes = np.sqrt(np.nanmean(np.square(frames.targets.astype(np.float64) - frames.inputs), axis=0))
         self.facts = {
@@ -82,10 +86,22 @@ class SeriesData(Data):
         )
         self.warnings = (f"left out: the columns {', '.join(series.left_out)}",) if series.left_out else ()
 
-    def recordings(self) -> Mapping[str, Recording]:
-        frames = self.held_out
-        scored = np.asarray(~np.isnan(frames.targets).all(axis=1))
-        return {MODEL: Recording({"value": frames.inputs}, first_step(len(frames)), frames.targets, scored)}
+    def recordings(self, part: Part) -> Mapping[str, Recording]:
+        pieces = [self.held_out] if part == "valid" else self._extract()
+        inputs = np.concatenate([piece.inputs for piece in pieces])
+        targets = np.concatenate([piece.targets for piece in pieces])
+        starts = np.concatenate([first_step(len(piece)) for piece in pieces])
+        scored = np.asarray(~np.isnan(targets).all(axis=1))
+        return {MODEL: Recording({"value": inputs}, starts, targets, scored)}
+
+    def _extract(self) -> list[Frames]:
+        """Return spans of the training part to calibrate on; as in its windows, their first season has no targets."""
+        pieces = []
+        for span in even_spans(len(self.train), warm=self._season):
+            targets = self.train.targets[span].copy()
+            targets[: self._season] = np.nan
+            pieces.append(Frames(self.train.inputs[span], targets, self.train.rows[span]))
+        return pieces
 
     def _held_out(self, season: int) -> Frames:
         frames = make_frames(self.codec, self.fed, self.series.values)

@@ -1,14 +1,17 @@
-"""The text task's data: a corpus, its training part as segments, its last tenth as a recording."""
+"""The text task's data: a corpus, its training part as segments, and recordings of both parts."""
 
 from collections.abc import Mapping
 from typing import cast
 
+import numpy as np
+
+from edgernn.tasks.calibration import even_spans
 from edgernn.tasks.settings import Json
-from edgernn.tasks.task import MODEL, Data
+from edgernn.tasks.task import MODEL, Data, Part
 from edgernn.tasks.text.corpus import Corpus
 from edgernn.tasks.text.segments import Segments
 from edgernn.tasks.text.settings import TextSettings
-from edgernn_export.recording import Recording
+from edgernn_export.recording import Recording, first_step
 from edgernn_runtime.spec_json import codec_to_json
 
 
@@ -36,5 +39,10 @@ class TextData(Data):
             (f"{unknown} validation characters never occur in training; they count as U+FFFD",) if unknown else ()
         )
 
-    def recordings(self) -> Mapping[str, Recording]:
-        return {MODEL: Recording.of_tokens("token", self.corpus.valid)}
+    def recordings(self, part: Part) -> Mapping[str, Recording]:
+        train = self.corpus.train
+        spans = even_spans(train.size - 1)
+        pieces = [self.corpus.valid] if part == "valid" else [train[span.start : span.stop + 1] for span in spans]
+        inputs, targets = (np.concatenate([piece[at] for piece in pieces]) for at in (slice(-1), slice(1, None)))
+        starts = np.concatenate([first_step(len(piece) - 1) for piece in pieces])
+        return {MODEL: Recording({"token": inputs}, starts, targets)}

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgernn.tasks.calibration import even_sequences
 from edgernn.tasks.pictures import Pictures, batch_index
-from edgernn.tasks.task import MODEL, Data
+from edgernn.tasks.task import MODEL, Data, Part
 from edgernn.tasks.vae.settings import VaeSettings
 from edgernn_export.recording import Recording
 from edgernn_runtime.errors import DataError
@@ -52,17 +53,24 @@ class VaeData(Data):
         """Return the pictures held out, laid out as `batch` does."""
         return torch.from_numpy(self.valid).transpose(0, 1).contiguous()
 
-    def recordings(self) -> Mapping[str, Recording]:
+    def recordings(self, part: Part) -> Mapping[str, Recording]:
         """Return pictures for the encoder, and latents from the prior, with rows before each, for the decoder."""
-        count, height, width = self.valid.shape
-        before = np.concatenate([np.zeros((count, 1, width), np.float32), self.valid[:, :-1]], axis=1)
-        latents = np.random.default_rng(self.settings.seed).standard_normal((count, self.settings.latent))
+        pictures = self.valid if part == "valid" else self._extract()
+        count, height, width = pictures.shape
+        before = np.concatenate([np.zeros((count, 1, width), np.float32), pictures[:, :-1]], axis=1)
+        rng = np.random.default_rng(self.settings.seed if part == "valid" else [self.settings.seed, 1])
+        latents = rng.standard_normal((count, self.settings.latent))
         starts = np.arange(count * height) % height == 0
         latent = np.repeat(latents.astype(np.float32), height, axis=0)
         return {
             MODEL: Recording({"row": before.reshape(-1, width), "latent": latent}, starts),
-            "encode": Recording({"row": self.valid.reshape(-1, width)}, starts),
+            "encode": Recording({"row": pictures.reshape(-1, width)}, starts),
         }
+
+    def _extract(self) -> "NDArray[np.float32]":
+        """Return pictures to calibrate on, laid out as `train` is."""
+        count, height, _ = self.train.shape
+        return self.train[even_sequences([height] * count, [0] * count)]
 
 
 def _rows(pictures: Pictures) -> "NDArray[np.float32]":
