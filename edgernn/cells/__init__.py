@@ -5,7 +5,9 @@ from edgernn.cells.cell import State as State
 from edgernn.cells.cell import TorchCell as TorchCell
 from edgernn.cells.elman import Elman as Elman
 from edgernn.cells.gru import GRU as GRU
+from edgernn.cells.lowering import lower as lower
 from edgernn.cells.lstm import LSTM as LSTM
+from edgernn.cells.stack import Lowering as Lowering
 from edgernn.cells.stack import Stack as Stack
 from edgernn.cells.stack import from_torch as from_torch
 from edgernn.cells.stack import make_cell as make_cell

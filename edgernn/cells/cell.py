@@ -64,6 +64,11 @@ class TorchCell(Cell):
         weight = self.kernel.get_parameter("weight_hh_l0")
         return tuple(weight.new_zeros(batch, self.kernel.hidden_size) for _ in self.state_names)
 
+    def fused_step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return what `step` does, as a scan of one step: exported, it is one recurrent operator."""
+        y, after = self.scan(x.unsqueeze(0), state)
+        return y.squeeze(0), after
+
     def project_input(self, x: Tensor) -> Tensor:
         """Return `W_ih x + b_ih` for all gates, `[batch, gates * hidden]`."""
         kernel = self.kernel

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,12 @@ CELLS: Final[Mapping[str, Callable[[int, int], Cell]]] = {
     "gru": GRU,
 }
 """Makers of cells by name; each takes the input size and the hidden size."""
+
+Form = Callable[[Tensor, State], tuple[Tensor, State]]
+"""One of the forms in which a cell computes: `step` or `scan`."""
+
+Lowering = Literal["cell", "fused"]
+"""What a layer becomes in a step graph: plain products and activations, or one recurrent operator."""
 
 _WEIGHTS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -37,7 +43,11 @@ class Stack(nn.Module):
 
     Attributes:
         cells: The cells, from the input up.
+        lowering: What `step` computes with; with `fused`, cells that torch has scan one step. It is no part of
+            what a step computes, and `edgernn.cells.lowering.lower` sets it.
     """
+
+    lowering: Lowering = "cell"
 
     def __init__(self, cells: list[Cell], *, dropout: float = 0.0) -> None:
         """Stack `cells`; in training, `dropout` is the share of each layer's outputs set to zero."""
@@ -61,21 +71,23 @@ class Stack(nn.Module):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the top output `[batch, hidden]` and the next state of one step; see `Cell.step`."""
-        states = iter(state)
-        after: list[Tensor] = []
-        for i, cell in enumerate(self.layers):
-            x, layer_state = cell.step(self._between(x, i), tuple(next(states) for _ in cell.state_names))
-            after += layer_state
-        return x, tuple(after)
+        return self._climb([self._step_of(cell) for cell in self.layers], x, state)
 
     def scan(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the top outputs `[time, batch, hidden]` and the last state; see `Cell.scan`."""
+        return self._climb([cell.scan for cell in self.layers], x, state)
+
+    def _climb(self, forms: list[Form], x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return what the layers give on top of each other, each computed by its form."""
         states = iter(state)
         after: list[Tensor] = []
-        for i, cell in enumerate(self.layers):
-            x, layer_state = cell.scan(self._between(x, i), tuple(next(states) for _ in cell.state_names))
+        for i, (cell, form) in enumerate(zip(self.layers, forms, strict=True)):
+            x, layer_state = form(self._between(x, i), tuple(next(states) for _ in cell.state_names))
             after += layer_state
         return x, tuple(after)
+
+    def _step_of(self, cell: Cell) -> Form:
+        return cell.fused_step if self.lowering == "fused" and isinstance(cell, TorchCell) else cell.step
 
     def _between(self, x: Tensor, layer: int) -> Tensor:
         dropped: Tensor = self.dropout(x) if layer else x

@@ -1,5 +1,6 @@
 """`edgernn export`: a run, a torch module, a program or a sequence graph becomes one self-describing ONNX file."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from edgernn_export.lifting.lifter import LiftOptions
 
 
+class LoweringChoice(StrEnum):
+    """Which operators a layer becomes."""
+
+    CELL = "cell"
+    FUSED = "fused"
+
+
 def export(
     context: typer.Context,
     source: Annotated[
@@ -27,6 +35,10 @@ def export(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The file (default RUN/model.onnx, else ./FACTORY.onnx).")
     ] = None,
+    lowering: Annotated[
+        LoweringChoice,
+        typer.Option(help="Layers of a run as plain operators, or fused into the ONNX operators LSTM, GRU and RNN."),
+    ] = LoweringChoice.CELL,
     example: Annotated[
         list[str] | None,
         typer.Option(help='An argument with batch and time named, as in "x=float32[B,T,40]"; may be repeated.'),
@@ -59,11 +71,13 @@ def export(
 
     folder = Path(source)
     if folder.is_dir():
-        foreign = [name for name in given(context) if name not in ("source", "output", "force", "json")]
+        foreign = [name for name in given(context) if name not in ("source", "output", "lowering", "force", "json")]
         if foreign:
             raise InputError(f"--{foreign[0].replace('_', '-')} is for what is lifted, and {source} is a folder")
-        _export_run(folder, output, force=force, json=json)
+        _export_run(folder, output, lowering, force=force, json=json)
         return
+    if lowering is LoweringChoice.FUSED:
+        raise InputError(f"--lowering fused is for runs, and {source} is none; what is lifted becomes plain operators")
     if batch not in ("dynamic", "1"):
         raise InputError(f"--batch must be dynamic or 1, got {batch}")
     target = output or Path(f"{_stem(source)}.onnx")
@@ -83,13 +97,19 @@ def export(
     _print_report(export_step(step, target, overwrite=force), json=json)
 
 
-def _export_run(folder: Path, output: Path | None, *, force: bool, json: bool) -> None:
+def _export_run(folder: Path, output: Path | None, lowering: LoweringChoice, *, force: bool, json: bool) -> None:
     """Export what a run trained: a file, or a bundle where the task has several stages."""
+    from torch.nn import ModuleList
+
+    from edgernn.cells import lower
     from edgernn.training import Run
     from edgernn_export import StagedModules, export_bundle
     from edgernn_export import export as export_step
+    from edgernn_export.step import as_module
 
     modules = Run.open(folder).step_modules()
+    steps = modules.steps.values() if isinstance(modules, StagedModules) else [modules]
+    lower(ModuleList(as_module(step) for step in steps), lowering.value)
     if not isinstance(modules, StagedModules):
         _print_report(export_step(modules, output or folder / "model.onnx", overwrite=force), json=json)
         return

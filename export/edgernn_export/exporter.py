@@ -11,7 +11,7 @@ import torch
 from edgernn_export.graph import OPSET, to_graph
 from edgernn_export.identity import weights_sha256
 from edgernn_export.lifting.lifted_step import LiftedStep
-from edgernn_export.metadata import check_model_target, weight_bytes, write_example, write_spec
+from edgernn_export.metadata import check_model_target, lowering_of, weight_bytes, write_example, write_spec
 from edgernn_export.parity import largest_difference, random_inputs
 from edgernn_export.passes import optimize
 from edgernn_export.step import StepModule, as_module
@@ -83,6 +83,7 @@ def exported(step: StepModule, *, tolerance: float = TOLERANCE) -> tuple[bytes, 
         step.spec,
         producer=Producer(edgernn=__version__, torch=torch.__version__, opset=OPSET),
         source_sha256=weights_sha256(as_module(step)),
+        lowering=lowering_of(graph.graph),
         weight_bytes=weight_bytes(model),
     )
     write_spec(model, spec)

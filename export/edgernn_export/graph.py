@@ -11,9 +11,13 @@ from typing import Final
 
 import onnx_ir as ir
 import torch
-from onnx_ir.passes.common import OutputFixPass
+from onnx_ir.passes.common import OutputFixPass, RemoveUnusedNodesPass
+from onnxscript.optimizer import fold_constants
 from torch.export import Dim
 
+from edgernn_export.elman_operator import elman_operators
+from edgernn_export.passes.drop_sequence_axis import RECURRENT
+from edgernn_export.passes.edit import nodes_of
 from edgernn_export.step import StepModule, as_module
 from edgernn_runtime.errors import ExportError, first_line
 from edgernn_runtime.spec import BATCH, StateSpec, TensorSpec
@@ -21,6 +25,7 @@ from edgernn_runtime.spec import BATCH, StateSpec, TensorSpec
 OPSET: Final = 20
 
 _EXAMPLE_BATCH: Final = 2
+_ANY_SIZE: Final = 2**62
 _LOGADDEXP: Final = torch.ops.aten.logaddexp.default
 
 
@@ -44,8 +49,11 @@ def to_graph(step: StepModule) -> ir.Model:
         with quiet_exporter():
             # Given the module, the exporter would turn recurrent layers with a dynamic batch into loops.
             captured = torch.export.export(module, example, dynamic_shapes=shapes if dynamic else None, strict=False)
+            decompositions = elman_operators(captured.graph, opset=OPSET)
             if any(node.target is _LOGADDEXP for node in captured.graph.nodes):
-                captured = captured.run_decompositions({_LOGADDEXP: _logaddexp})
+                decompositions[_LOGADDEXP] = _logaddexp
+            if decompositions:
+                captured = captured.run_decompositions(decompositions)
             program = torch.onnx.export(
                 captured,
                 dynamo=True,
@@ -58,6 +66,7 @@ def to_graph(step: StepModule) -> ir.Model:
         raise ExportError(f"torch could not export {type(module).__name__}: {_reason(error)}") from error
     if program is None:
         raise ExportError(f"torch returned no program for {type(module).__name__}")
+    _fold_recurrent_weights(program.model)
     return _named(program.model, [*(each.name for each in spec.outputs), *(state.output for state in spec.states)])
 
 
@@ -66,6 +75,13 @@ def _logaddexp(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     high, low = torch.maximum(left, right), torch.minimum(left, right)
     distance = torch.where(left == right, torch.zeros_like(left), low - high)  # of infinities as well
     return high + torch.log1p(torch.exp(distance))
+
+
+def _fold_recurrent_weights(model: ir.Model) -> None:
+    """Compute the weights of recurrent operators once, which the exporter leaves to the graph where they are large."""
+    if nodes_of(model.graph, *RECURRENT):
+        fold_constants(model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
+        RemoveUnusedNodesPass()(model)
 
 
 def _reason(error: Exception) -> str:

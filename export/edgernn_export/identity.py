@@ -1,15 +1,18 @@
 """Hashes that say which weights a model has."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import onnx
-from torch import nn
 
 from edgernn_runtime.spec import Spec
 from edgernn_runtime.spec_json import identity_json
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def weights_sha256(module: nn.Module) -> str:
+
+def weights_sha256(module: "nn.Module") -> str:
     """Return the SHA-256 of a module's parameters and buffers: names, dtypes, shapes and bytes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Final
 
 import onnx
+import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from edgernn_export.identity import model_id
+from edgernn_export.passes.drop_sequence_axis import RECURRENT
+from edgernn_export.passes.edit import nodes_of
 from edgernn_runtime.errors import ModelFileError, OutputError, SpecError, first_line
 from edgernn_runtime.files import check_target
 from edgernn_runtime.spec import Spec
@@ -96,9 +99,17 @@ def check_model_target(path: Path, *, overwrite: bool) -> None:
     check_target(path, overwrite=overwrite)
 
 
+def lowering_of(graph: ir.Graph) -> str:
+    """Return the lowering that a step graph is in: `fused` if it has recurrent operators, else `cell`."""
+    return "fused" if nodes_of(graph, *RECURRENT) else "cell"
+
+
 def weight_bytes(model: onnx.ModelProto) -> int:
     """Return the bytes of weights that one step reads at batch 1: of a looked-up table, one row."""
     tables = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
+    for node in model.graph.node:
+        if node.op_type == "GatherBlockQuantized":  # codes, indices, scales, zero points
+            tables |= {node.input[0], *node.input[2:]}
     return sum(
         _bytes(tensor) // tensor.dims[0] if tensor.name in tables else _bytes(tensor)
         for tensor in model.graph.initializer

@@ -149,7 +149,7 @@ class Spec:
         frames_per_step: Frames that one step takes.
         delay_steps: Steps by which outputs lag behind their inputs.
         precision: `float32`, `int8`, `int4`: how weights are stored.
-        lowering: Which operators a cell became.
+        lowering: Which operators a cell became: `cell`, plain ones, or `fused`, LSTM, GRU and RNN.
         weight_bytes: Bytes of weights that one step reads at batch 1.
         parity: What the exporter measured; no part of the model's identity.
     """

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from edgernn.cells import Cell, Stack, from_torch, make_cell, to_torch
+from edgernn.cells import Cell, Stack, State, from_torch, lower, make_cell, to_torch
 from edgernn.cells.stack import CELLS
+from edgernn_runtime.errors import InputError
 
 NAMES = sorted(CELLS)
 SHAPES = [(1, 1, 1), (1, 3, 7), (2, 1, 5), (3, 4, 20)]  # layers, batch, time
@@ -119,3 +120,60 @@ def test_dropout_acts_between_layers_in_training_only() -> None:
     assert not torch.equal(first, second)
     first, second = (stack.eval().scan(inputs, stack.init(2))[0] for _ in range(2))
     assert torch.equal(first, second)
+
+
+class Leak(Cell):
+    """A cell that torch does not have: `h' = (h + x) / 2`."""
+
+    state_names = ("h",)
+
+    def init(self, batch: int) -> State:
+        return (torch.zeros(batch, 9, dtype=torch.float64),)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        h = (state[0] + x) / 2
+        return h, (h,)
+
+    def scan(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        raise NotImplementedError
+
+
+def kernel_calls(stack: Stack, x: Tensor) -> int:
+    """Return how many of torch's kernels one step runs."""
+    calls: list[nn.Module] = []
+    hooks = [each.register_forward_hook(lambda module, *_: calls.append(module)) for each in stack.modules()]
+    stack.step(x, stack.init(len(x)))
+    for hook in hooks:
+        hook.remove()
+    return sum(isinstance(each, nn.RNNBase) for each in calls)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fused_step_runs_on_the_kernels_and_equals_the_plain_one(name: str, layers: int) -> None:
+    stack = stack_of(name, layers)
+    x = torch.randn(3, 6, dtype=torch.float64)
+    state = tuple(torch.randn_like(each) for each in stack.init(3))
+    expected, after = stack.step(x, state)
+    assert kernel_calls(stack, x) == 0
+    lower(nn.Sequential(nn.Identity(), stack), "fused")
+    assert kernel_calls(stack, x) == layers
+    torch.testing.assert_close(stack.step(x, state), (expected, after), rtol=1e-12, atol=1e-12)
+    lower(stack, "cell")
+    assert kernel_calls(stack, x) == 0
+
+
+def test_a_layer_that_torch_does_not_have_takes_its_own_step_in_both_lowerings() -> None:
+    stack = lively(Stack([make_cell("gru", 6, 9), Leak(), make_cell("lstm", 9, 9)]))
+    x = torch.randn(2, 6, dtype=torch.float64)
+    expected, after = stack.step(x, stack.init(2))
+    lower(stack, "fused")
+    assert kernel_calls(stack, x) == 2
+    torch.testing.assert_close(stack.step(x, stack.init(2)), (expected, after), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("module", [nn.LSTM(3, 4), Stack([Leak()])])
+def test_a_module_without_layers_to_fuse_is_refused(module: nn.Module) -> None:
+    with pytest.raises(InputError, match="needs LSTM, GRU or Elman layers, and the model has none"):
+        lower(module, "fused")
+    lower(module, "cell")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgernn_export import StagedModules, export_bundle, lift
-from edgernn_export.bundle_exporter import write_bundle
+from edgernn_export.bundle_files import write_bundle
 from edgernn_runtime import Bundle, Link, load_bundle
 from edgernn_runtime.bundle_spec import check_bundle, read_bundle
 from edgernn_runtime.errors import InputError, ModelFileError, OutputError, OutputExistsError, SpecError

@@ -11,6 +11,7 @@ from typing import Final
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from edgernn_export.passes.drop_sequence_axis import drop_sequence_axis
 from edgernn_export.passes.fold_biases import fold_biases
 from edgernn_export.passes.merge_gates import merge_gates
 from edgernn_export.passes.merge_products import merge_products
@@ -19,7 +20,14 @@ from edgernn_export.passes.token_table import token_table
 
 Pass = Callable[[ir.Model], bool]
 
-PASSES: Final[tuple[Pass, ...]] = (split_gemm, token_table, fold_biases, merge_products, merge_gates)
+PASSES: Final[tuple[Pass, ...]] = (
+    drop_sequence_axis,
+    split_gemm,
+    token_table,
+    fold_biases,
+    merge_products,
+    merge_gates,
+)
 
 
 def optimize(model: ir.Model) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Small edits that the passes share: constants, uses and replacements."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -27,6 +27,11 @@ def add_constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.V
     value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def add_constants(graph: ir.Graph, name: str, parts: Mapping[str, NDArray[np.generic]]) -> list[ir.Value]:
+    """Add an initializer for each part of what is called `name`, and return their values in order."""
+    return [add_constant(graph, f"{name}.{part}", array) for part, array in parts.items()]
 
 
 def only_user(value: ir.Value) -> ir.Node | None:
