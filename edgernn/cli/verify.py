@@ -1,18 +1,18 @@
 """`edgernn verify`: a step model against its source, or against another step model."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgernn.cli.console import new_table, print_json, print_message, print_table, print_text
-from edgernn.cli.options import Data, Json, ModelPath
+from edgernn.cli.options import Data, Force, Json, ModelPath
 from edgernn.cli.recordings import find_recording
 from edgernn_runtime.errors import GateError, InputError, ParityError
 
 if TYPE_CHECKING:
     from edgernn_export import StepModule
+    from edgernn_export.drift.likeness import Likeness
     from edgernn_export.verification import FreeRunning, VerifyReport
     from edgernn_runtime import Engine
 
@@ -37,15 +37,26 @@ def verify(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the shared sampling noise.")] = 0,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for drift.png, drift.html and drift.json; needs edgernn[report].", metavar="FOLDER"
+        ),
+    ] = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Compare a model with its run, or with another model.
 
     Along one long stream, teacher-forced and free-running.
     """
+    from edgernn.artefacts.drift import check_drift_report, write_drift_report
+    from edgernn_export.drift.record import to_record
     from edgernn_export.verification import FLOAT_TOLERANCE
     from edgernn_export.verification import verify as compare
 
+    if report is not None:
+        check_drift_report(report, overwrite=force)
     candidate = _open_checked(model)
     source = _source(against, model, weights)
     run = Path(against) if (Path(against) / "run.json").is_file() else None
@@ -55,16 +66,19 @@ def verify(
         recording = recording.repeated(steps)
     floats = candidate.spec.precision == source.spec.precision == "float32"
     tolerance = FLOAT_TOLERANCE if max_drift is None and floats else max_drift
-    report = compare(source, candidate, recording, tolerance=tolerance, seed=seed)
+    measured = compare(source, candidate, recording, tolerance=tolerance, seed=seed)
+    if report is not None:
+        write_drift_report(report, {model.absolute().name: measured}, overwrite=force)
+        print_message(f"the drift report lies in {report}")
     if json:
-        print_json(_to_json(report))
+        print_json(to_record(measured))
     else:
-        _print(report, "token" if candidate.spec.vocabulary else "frame")
-    if not report.passed:
-        forced = report.teacher_forced
-        found = f"{model} differs from {against} by {forced.max_abs:.2e} at most, the limit is {tolerance:g}"
-        worst = "" if forced.worst_state is None else f"; the state to look at is {forced.worst_state}"
-        raise (ParityError if max_drift is None else GateError)(found + worst)
+        _print(measured, "token" if candidate.spec.vocabulary else "frame")
+    if not measured.passed:
+        found = f"{model} differs from {against} by {measured.teacher_forced.max_abs:.2e} at most"
+        raise (ParityError if max_drift is None else GateError)(
+            f"{found}, the limit is {tolerance:g}{_worst(measured)}"
+        )
 
 
 def _open_checked(path: Path) -> "Engine":
@@ -134,33 +148,6 @@ def _lifted_again(against: str, model: Path, weights: Path | None) -> "StepModul
     return lift(make_module(against, weights), example, options)
 
 
-def _to_json(report: "VerifyReport") -> dict[str, object]:
-    forced = report.teacher_forced
-    free = None
-    if report.greedy is not None and report.sampled is not None:
-        runs = (report.greedy, report.sampled)
-        divergences = [run.first_divergence for run in runs if run.first_divergence is not None]
-        free = {
-            "first_divergence": min(divergences, default=None),
-            "agreement": min(run.agreement for run in runs),
-            "greedy": asdict(report.greedy),
-            "sampled": asdict(report.sampled),
-        }
-    return {
-        "steps": report.steps,
-        "teacher_forced": {
-            "max_abs": forced.max_abs,
-            "mean_abs": forced.mean_abs,
-            "kl_nats": forced.kl_nats,
-            "first_divergence": forced.first_divergence,
-            "states": [asdict(state) for state in forced.states],
-        },
-        "free_running": free,
-        "worst_state": forced.worst_state,
-        "passed": report.passed,
-    }
-
-
 def _print(report: "VerifyReport", what: str) -> None:
     from edgernn_export.verification import FLOAT_TOLERANCE
 
@@ -169,22 +156,49 @@ def _print(report: "VerifyReport", what: str) -> None:
     distance = f"largest difference {forced.max_abs:.2e}, mean {forced.mean_abs:.2e}"
     print_text(f"{report.steps} steps, teacher-forced: {distance}{kl}")
     limit = FLOAT_TOLERANCE if report.tolerance is None else report.tolerance
-    table = new_table("state", "largest difference", f"above {limit:g} at step")
+    table = new_table("state", "largest difference", "of its largest value", f"above {limit:g} at step")
     for state in forced.states:
-        table.add_row(state.name, f"{state.max_abs:.2e}", "-" if state.diverged is None else str(state.diverged))
+        diverged = "-" if state.diverged is None else str(state.diverged)
+        table.add_row(state.name, f"{state.max_abs:.2e}", f"{state.relative:.2%}", diverged)
     print_table(table)
     for name, run in (("greedy", report.greedy), ("sampled with shared noise", report.sampled)):
         if run is not None:
             print_text(f"free-running, {name}: {_describe(run, what)}")
+    if report.sampled is not None and report.sampled.likeness is not None:
+        _print_likeness(report.sampled.likeness)
     if report.tolerance is not None:
         print_text(f"{'passed' if report.passed else 'failed'}: the limit is {report.tolerance:g}")
     else:
         print_text("no limit was set (--max-drift)")
 
 
+def _print_likeness(likeness: "Likeness") -> None:
+    """Print how far the sampled streams are apart, and what that says."""
+    table = new_table("sampled streams", "from the source", "source, other seed", "limit")
+    for distance in likeness.distances:
+        bounds = ["-" if number is None else f"{number:.4f}" for number in (distance.yardstick, distance.limit)]
+        table.add_row(distance.title, f"{distance.candidate:.4f}", *bounds)
+    print_table(table)
+    verdict = {
+        True: "the streams part, and are as alike as two of the source: nothing shows another distribution",
+        False: "the streams part, and are farther apart than two of the source: the distributions differ",
+        None: "the model samples nothing, so no other stream of the source says how far apart is far",
+    }
+    print_text(verdict[likeness.same])
+
+
 def _describe(run: "FreeRunning", what: str) -> str:
     """Return a sentence on how two models generate; `what` is `token` or `frame`."""
     if run.first_divergence is None:
         return f"the same {what} at every one of {run.steps} steps"
-    margin = "" if run.margin is None else f" (margin {run.margin:.2e})"
-    return f"first other {what} at step {run.first_divergence}{margin}, {run.agreement:.1%} of {what}s equal"
+    margin = "" if run.margin is None else f", margin {run.margin:.2e}"
+    there = "" if run.tokens is None else f" ({run.tokens[1]} for {run.tokens[0]}{margin})"
+    return f"first other {what} at step {run.first_divergence}{there}, {run.agreement:.1%} of {what}s equal"
+
+
+def _worst(report: "VerifyReport") -> str:
+    """Return which state to look at, nothing for a model without any."""
+    worst = report.teacher_forced.worst
+    if worst is None:
+        return ""
+    return f"; the state to look at is {worst.name}, {worst.relative:.2%} of its largest value apart"
