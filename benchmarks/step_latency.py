@@ -10,7 +10,6 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,12 +19,12 @@ import torch
 from edgernn.eager import eager_steppers
 from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
 from edgernn_export import Recording, export, quantize
-from edgernn_export.likelihood import perplexity
-from edgernn_export.quantization.quantizer import FORMATS
+from edgernn_export.quantization.formats import Precision
 from edgernn_runtime import load
 from edgernn_runtime.profiling import Latency, interleave, stepper
 
 VOCABULARY: Final = 128
+PRECISIONS: Final[tuple[Precision, ...]] = ("int8", "int4")
 
 
 def main() -> None:
@@ -37,11 +36,13 @@ def main() -> None:
         print(json.dumps(cases))
         return
     names = list(cases[0]["p50_us"])
-    print("cell  hidden  " + "  ".join(f"{name:>13}" for name in [*names, "fp32 / eager", "int8 / fp32"]))
+    print(
+        "cell  hidden  " + "  ".join(f"{name:>13}" for name in [*names, "fp32 / eager", "int8 / fp32", "int4 / fp32"])
+    )
     for case in cases:
         taken = case["p50_us"]
         best = min(value for name, value in taken.items() if name.startswith("eager"))
-        ratios = [best / taken["float32"], taken["float32"] / taken["int8"]]
+        ratios = [best / taken["float32"], *(taken["float32"] / taken[precision] for precision in PRECISIONS)]
         numbers = [*(f"{value:13.1f}" for value in taken.values()), *(f"{value:12.2f}x" for value in ratios)]
         print(f"{case['cell']:<4}  {case['hidden']:>6}  " + "  ".join(numbers))
 
@@ -78,15 +79,9 @@ def _models(model: RecurrentLM, folder: Path) -> dict[str, Path]:
     source = export(RecurrentLMStep(model, start=0), folder / "model.onnx").path
     recording = Recording.of_tokens("token", np.random.default_rng(0).integers(0, VOCABULARY, 50))
     paths = {"float32": source}
-    for precision in FORMATS:
-        paths[precision] = quantize(
-            source,
-            folder / f"model.{precision}.onnx",
-            precision=precision,
-            recording=recording,
-            metric=partial(perplexity, recording=recording),
-            metric_name="perplexity",
-        ).path
+    for precision in PRECISIONS:
+        target = folder / f"model.{precision}.onnx"
+        paths[precision] = quantize(source, target, precision=precision, recording=recording, method="nearest").path
     return paths
 
 

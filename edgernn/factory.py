@@ -1,9 +1,6 @@
 """Factories: modules by name, `package.module:attribute`, and weights for them."""
 
-import importlib
-import os
 import pickle
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, cast
@@ -13,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from edgernn.importing import import_named
 from edgernn_runtime.errors import LiftError, ModelFileError, first_line, last_line
 
 _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "module", "weights")
@@ -32,7 +30,7 @@ def make_module(name: str, weights: Path | None = None) -> nn.Module:
         LiftError: If it cannot be imported or called, or makes no module, or the weights do not fit.
         ModelFileError: If the weights cannot be read.
     """
-    module = found = _imported(name)
+    module = found = import_named(name, error=LiftError)
     if not isinstance(found, nn.Module):
         if not callable(found):
             raise LiftError(f"{name} is neither a torch module nor something that makes one")
@@ -45,24 +43,6 @@ def make_module(name: str, weights: Path | None = None) -> nn.Module:
     if weights is not None:
         _load(module, name, weights)
     return module
-
-
-def _imported(name: str) -> object:
-    """Return what `package.module:attribute` names."""
-    place, _, attribute = name.partition(":")
-    if not place or not attribute:
-        raise LiftError(f"{name!r} must read package.module:attribute")
-    if os.getcwd() not in sys.path:  # noqa: PTH109, as a string
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
-    try:
-        found: object = importlib.import_module(place)
-    except Exception as error:
-        raise LiftError(f"{place} cannot be imported: {type(error).__name__}: {last_line(error)}") from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise LiftError(f"{place} has no {attribute}")
-        found = getattr(found, part)
-    return found
 
 
 def _load(module: nn.Module, name: str, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
 from edgernn_export import Recording, export, quantize
-from edgernn_export.likelihood import perplexity
 from edgernn_runtime import ByteCodec, CharacterCodec, Model, load
 from edgernn_runtime.spec import BATCH, Spec, StateSpec, TensorSpec
 
@@ -132,8 +131,7 @@ def tiny_path(
             models_dir / f"{cell}.{precision}.onnx",
             precision="int8" if precision == "int8" else "int4",
             recording=recording,
-            metric=partial(perplexity, recording=recording),
-            metric_name="perplexity",
+            method="nearest",
         ).path
 
     return lambda cell, precision="float32": make(cell, precision)

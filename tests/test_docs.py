@@ -18,7 +18,7 @@ PAGES = [ROOT / "README.md", ROOT / "export" / "README.md", *sorted((ROOT / "doc
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TINY = ["--hidden", "16", "--batch", "8", "--max-steps", "30", "--valid-every", "10"]
 DIGITS = {"zero": 0, "three": 3, "six": 6, "eight": 8}
-SHORT = {"--steps": "200", "--max-tokens": "40"}
+SHORT = {"--steps": "200", "--max-tokens": "40", "--max-loss": "90%"}
 
 
 def commands(block: str) -> list[list[str]]:
@@ -37,6 +37,8 @@ def _short(command: list[str]) -> list[str]:
         short += [*TINY, "--segment", "16"] if command[2] == "text" else TINY
     if command[:2] == ["edgernn", "verify"] and "--steps" not in command:
         short += ["--steps", "200"]
+    if command[:2] in (["edgernn", "quantize"], ["edgernn", "tune"]) and "--max-tokens" not in command:
+        short += ["--max-tokens", "600"]
     return [sys.executable, "-m", *short] if command[0] == "edgernn" else [sys.executable, *short[1:]]
 
 
@@ -60,7 +62,7 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _forgiving(command: list[str]) -> list[str]:
     """Return the command, replacing what the workshop holds already."""
-    if command[3:4] in (["export"], ["quantize"]):
+    if command[3:4] in (["export"], ["quantize"], ["tune"]):
         return [*command, "--force"]
     if command[3:4] == ["train"] and "--resume" not in command:
         return [each.replace("runs/hello", "runs/again") for each in command]

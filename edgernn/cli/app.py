@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgernn import __version__
-from edgernn.cli import demo, export, generate, inspect, profile, providers, quantize, tasks, train, verify
+from edgernn.cli import demo, export, generate, inspect, profile, providers, quantize, tasks, train, tune, verify
 from edgernn.cli.console import print_error
 from edgernn_runtime.errors import EdgeRNNError, GateError
 
@@ -23,6 +23,7 @@ COMMANDS: Final = (
     "export",
     "verify",
     "quantize",
+    "tune",
     "generate",
     "profile",
     "inspect",
@@ -52,6 +53,7 @@ app.add_typer(train.app, name="train")
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("quantize")(quantize.quantize)
+app.command("tune")(tune.tune)
 app.command("generate")(generate.generate)
 app.command("profile")(profile.profile)
 app.command("inspect")(inspect.inspect)

@@ -1,12 +1,15 @@
 """Where results and messages go: results to stdout, everything else to stderr."""
 
 import json
-import math
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from edgernn_export.finite import finite
 
 messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 """Progress, timing, warnings and errors."""
@@ -14,7 +17,7 @@ messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 def print_json(value: object) -> None:
     """Print one JSON object on one line to stdout; NaN and infinity become null."""
-    sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(finite(value), ensure_ascii=False) + "\n")
 
 
 def print_text(text: str) -> None:
@@ -45,19 +48,22 @@ def print_error(text: str) -> None:
     print_message("error: " + " ".join(text.split()))
 
 
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar on stderr; yield a function that takes what is being done, how much of it is done, and of how much."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield show
+
+
 def new_table(*columns: str) -> Table:
     """Return an empty table; every column but the first is aligned to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left", no_wrap=True)
     return table
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401, any JSON value
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

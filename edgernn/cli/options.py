@@ -1,9 +1,14 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+
+from edgernn_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from edgernn_export.quality import Metric
 
 ModelPath = Annotated[
     Path, typer.Argument(help="A .onnx file that edgernn exported, or the folder of a bundle.", metavar="MODEL")
@@ -18,11 +23,57 @@ Data = Annotated[
         "keeps for validation, or random inputs.",
     ),
 ]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        help="What to calibrate on, files as for --data; without it, the training data that MODEL's run keeps, or half "
+        "of what is measured on.",
+    ),
+]
+MetricName = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        help="A loss of your own, smaller is better: a function of an engine and a recording.",
+        metavar="MODULE:FUNCTION",
+    ),
+]
+MaxLoss = Annotated[
+    str | None,
+    typer.Option(
+        help="The largest loss, held with 99% confidence: 0.5% of perplexity or likelihood, or 35dB for signals.",
+        metavar="LOSS",
+    ),
+]
+MaxTokens = Annotated[int, typer.Option(min=2, help="Tokens or steps to measure quality on at most.")]
 Providers = Annotated[
     list[str] | None,
     typer.Option("--provider", help="Execution provider, may be repeated in order of preference (default cpu)."),
 ]
 Threads = Annotated[int, typer.Option("--threads", help="Threads inside one operator.")]
+
+
+def find_metric(name: str | None) -> "Metric | None":
+    """Return the metric that `module:function` names; an InputError if there is none."""
+    if name is None:
+        return None
+    from edgernn.importing import import_named
+
+    found = import_named(name)
+    if not callable(found):
+        raise InputError(f"{name} is no function of an engine and a recording")
+    return cast("Metric", found)
+
+
+def default_target(model: Path, word: str) -> Path:
+    """Return where a form of a model is written without `--output`: beside it, with a word in its name.
+
+    >>> default_target(Path("run/model.onnx"), "int8").name
+    'model.int8.onnx'
+    """
+    if model.is_dir():
+        return model.with_name(f"{model.name}.{word}")
+    return model.with_name(f"{model.stem}.{word}{model.suffix}")
 
 
 def given(context: typer.Context) -> list[str]:

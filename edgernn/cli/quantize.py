@@ -1,25 +1,39 @@
-"""`edgernn quantize`: a step model with weights in fewer bits."""
+"""`edgernn quantize`: a step model with weights in fewer bits, and what that costs."""
 
-from dataclasses import asdict
+import math
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgernn.cli.console import print_json, print_text
-from edgernn.cli.options import Data, Force, Json, ModelPath
-from edgernn.cli.recordings import find_recording
+from edgernn.cli.budget import read_budget
+from edgernn.cli.console import (
+    new_table,
+    print_json,
+    print_message,
+    print_table,
+    print_text,
+    print_warning,
+    progress_bar,
+)
+from edgernn.cli.material import find_material
+from edgernn.cli.options import (
+    Calibration,
+    Data,
+    Force,
+    Json,
+    MaxLoss,
+    MaxTokens,
+    MetricName,
+    ModelPath,
+    default_target,
+    find_metric,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from edgernn_export import Recording
-    from edgernn_export.quantization.quantizer import Quality
-    from edgernn_runtime import Engine
-
-_DRIFT_STEPS: Final = 1000
+    from edgernn_export import QuantizeReport
+    from edgernn_export.quality import Quality
 
 
 class PrecisionChoice(StrEnum):
@@ -27,94 +41,151 @@ class PrecisionChoice(StrEnum):
 
     INT8 = "int8"
     INT4 = "int4"
+    INT8_PORTABLE = "int8-portable"
+    FP16 = "fp16"
+    MIXED = "mixed"
+
+
+class MethodChoice(StrEnum):
+    """How weights are rounded."""
+
+    GPTQ = "gptq"
+    CLIPPED = "clipped"
+    HQQ = "hqq"
+    NEAREST = "nearest"
 
 
 def quantize(
     model: ModelPath,
-    precision: Annotated[PrecisionChoice, typer.Option(help="How weights are stored.")] = PrecisionChoice.INT8,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="How weights are stored; mixed searches within --max-loss.")
+    ] = PrecisionChoice.INT8,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="The file or folder (default: MODEL's name with the precision in it)."),
     ] = None,
     data: Data = None,
-    max_tokens: Annotated[int, typer.Option(min=2, help="Tokens or steps to measure quality on at most.")] = 40_000,
+    calibration: Calibration = None,
+    method: Annotated[MethodChoice, typer.Option(help="How weights are rounded.")] = MethodChoice.GPTQ,
+    metric: MetricName = None,
+    max_loss: MaxLoss = None,
+    max_drift: Annotated[
+        float | None, typer.Option(min=0, help="Write nothing if an output differs by more, fed the same inputs.")
+    ] = None,
+    expand: Annotated[
+        bool, typer.Option("--expand", help="Only store weights small; float32 again once the model is loaded.")
+    ] = False,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Also measure what each weight matrix costs alone.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for quantization.json and the drift plots; needs edgernn[report].", metavar="FOLDER"
+        ),
+    ] = None,
+    max_tokens: MaxTokens = 40_000,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Store weights in fewer bits, and measure the cost."""
-    from edgernn_export.metadata import check_model_target
-    from edgernn_export.quantization.bundle_quantizer import quantize_bundle
-    from edgernn_export.quantization.quantizer import quantize as quantize_file
-    from edgernn_runtime.engines.opening import open_engine
+    """Store weights in fewer bits, and measure the cost.
+
+    The model is calibrated along live streams of training data, and measured on data that are held out. More loss
+    than --max-loss, or more drift than --max-drift, is exit code 3, and nothing is written.
+    """
+    from edgernn.artefacts.quantization import check_quantization_report, write_quantization_report
+    from edgernn_export.quality import metric_of
+    from edgernn_export.quantization.quantizer import quantize as quantize_model
+    from edgernn_export.quantization.record import to_record
+    from edgernn_export.quantization.source import Source
 
     model = model if model.name else model.absolute()
-    engine = open_engine(model)
-    target = output or model.with_name(f"{model.name if model.is_dir() else model.stem}.{precision}{model.suffix}")
-    if not model.is_dir():
-        check_model_target(target, overwrite=force)
-    recording = find_recording(engine.spec, model, data=data, limit=max_tokens)
-    metric, metric_name = _metric(engine, recording)
-    report = (quantize_bundle if model.is_dir() else quantize_file)(
-        model,
-        target,
-        precision=precision.value,
-        recording=recording.head(_DRIFT_STEPS),
-        metric=metric,
-        metric_name=metric_name,
-        overwrite=force,
-    )
-    quality = report.quality
-    if json:
-        print_json(
-            {
-                "path": str(report.path),
-                "precision": report.precision,
-                "bytes_before": report.bytes_before,
-                "bytes_after": report.bytes_after,
-                "quantized_nodes": [asdict(node) for node in report.nodes],
-                "quality": {**asdict(quality), "relative": quality.relative},
-                "drift": {
-                    "steps": report.drift.steps,
-                    "max_abs": report.drift.max_abs,
-                    "kl_nats": report.drift.kl_nats,
-                },
-            }
+    target = output or default_target(model, precision)
+    source = Source.open(model)
+    source.check_target(target, overwrite=force)
+    if report is not None:
+        check_quantization_report(report, overwrite=force)
+    own_metric = find_metric(metric)
+    spec = source.engine().spec
+    material = find_material(spec, model, data=data, calibration=calibration, limit=max_tokens)
+    kind = "custom" if own_metric is not None else metric_of(spec, material.recording)
+    with progress_bar() as progress:
+        done = quantize_model(
+            model,
+            target,
+            precision=precision.value,
+            recording=material.recording,
+            calibration=material.calibration,
+            stage_calibrations=material.stages,
+            method=method.value,
+            metric=own_metric,
+            max_loss=None if max_loss is None else read_budget(max_loss, kind),
+            max_drift=max_drift,
+            expand=expand,
+            sensitivity=sensitivity,
+            overwrite=force,
+            progress=progress,
         )
-        return
-    worst = max(report.nodes, key=lambda node: node.max_error)
+    for state in () if done.calibration is None else done.calibration.growing:
+        print_warning(f"{state} kept growing while the model was calibrated; a long stream may leave what was met")
+    if report is not None:
+        write_quantization_report(report, done, source.engine(), material.recording, overwrite=force)
+        print_message(f"the report lies in {report}")
+    if json:
+        print_json(to_record(done))
+    else:
+        _print(done)
+
+
+def _describe(quality: "Quality") -> str:
+    """Return a sentence on what a form of a model costs."""
+    steps = f"on {quality.steps:,} steps"
+    if quality.metric == "snr_db":
+        ratio = "infinite" if math.isinf(quality.after) else f"{quality.after:.1f} dB"
+        return f"signal-to-noise ratio of the outputs {ratio}, largest difference {quality.max_abs:.1e}, {steps}"
+    name = {"nats": "nats per step", "custom": "metric"}.get(quality.metric, quality.metric)
+    loss = f"loss {quality.relative:+.2%} of the likelihood" if quality.metric == "nats" else f"{quality.relative:+.2%}"
+    low, high = quality.interval or (None, None)
+    sure = "" if low is None else f", 95% interval {low:+.2%} to {high:+.2%}"
+    return f"{name} {quality.before:.4f} -> {quality.after:.4f} ({loss}{sure}) {steps}"
+
+
+def _print(report: "QuantizeReport") -> None:
+    if report.relowered:
+        print_text("the fused cells became plain products and activations first")
+    worst = max((node.max_error, node.name) for node in report.nodes)
     print_text(
         f"{report.path}: {report.bytes_after:,} bytes ({report.bytes_after / report.bytes_before:.2f} of "
-        f"{report.bytes_before:,}), {len(report.nodes)} products quantized, "
-        f"largest weight error {worst.max_error:.1e}"
+        f"{report.bytes_before:,}), {len(report.nodes)} weight matrices quantized, largest weight error {worst[0]:.1e}"
     )
-    print_text(_describe(quality, len(recording)))
+    print_text(_describe(report.quality))
     drift = report.drift
-    kl = "" if drift.kl_nats is None else f", KL {drift.kl_nats:.2e} nats a step"
+    kl = "" if report.quality.kl_nats is None else f", KL {report.quality.kl_nats:.2e} nats a step"
     print_text(f"drift over {drift.steps} steps: largest difference {drift.max_abs:.2e}{kl}")
+    if report.sensitivities:
+        _print_sensitivities(report)
+    if report.frontier:
+        _print_frontier(report)
 
 
-def _metric(engine: "Engine", recording: "Recording") -> "tuple[Callable[[Engine], float], str]":
-    """Return the figure of quality of a model, and its name.
-
-    The perplexity of tokens, the negative log-likelihood of other targets, else the outputs' SNR in dB.
-    """
-    from edgernn_export.likelihood import mean_nats, perplexity
-    from edgernn_export.signal_quality import run_stream, snr_db
-
-    if recording.targets is not None and engine.spec.distribution != "none":
-        if engine.spec.vocabulary:
-            return partial(perplexity, recording=recording), "perplexity"
-        return partial(mean_nats, recording=recording), "nats"
-    reference = run_stream(engine, recording)
-    return lambda other: snr_db(run_stream(other, recording), reference), "snr_db"
+def _print_sensitivities(report: "QuantizeReport") -> None:
+    table = new_table("rounded alone", "to", "loss", "KL nats a step")
+    for each in report.sensitivities:
+        kl = "-" if each.kl_nats is None else f"{each.kl_nats:.2e}"
+        table.add_row(each.part, each.format, f"{each.relative:+.3%}", kl)
+    print_table(table)
 
 
-def _describe(quality: "Quality", steps: int) -> str:
-    """Return a sentence on what quantization cost."""
-    if quality.metric == "perplexity":
-        change = f"{quality.before:.4f} -> {quality.after:.4f} ({quality.after / quality.before - 1:+.2%})"
-        return f"perplexity {change} on {steps:,} tokens"
-    if quality.metric == "nats":
-        more = quality.after - quality.before
-        return f"nats per step {quality.before:.4f} -> {quality.after:.4f} ({more:+.4f}) on {steps:,} steps"
-    return f"signal-to-noise ratio of the outputs {quality.after:.1f} dB over {steps:,} steps"
+def _print_frontier(report: "QuantizeReport") -> None:
+    names = list(report.frontier[0].formats)
+    table = new_table("", *(f"[{i}]" for i in range(1, len(names) + 1)), "bytes", "p50 us", "loss", "99% sure below")
+    for point in report.frontier:
+        formats = [point.formats[name] for name in names]
+        quality = point.quality
+        figures = (f"{point.bytes:,}", f"{point.p50_us:.1f}", f"{quality.relative:+.3%}", f"{quality.upper:+.3%}")
+        table.add_row("chosen" if point.chosen else "", *formats, *figures)
+    floats = (f"{report.bytes_before:,}", f"{report.float_p50_us:.1f}", "0", "0")
+    table.add_row("source", *["float32"] * len(names), *floats)
+    print_table(table)
+    for i, name in enumerate(names, 1):
+        print_text(f"[{i}] {name}")

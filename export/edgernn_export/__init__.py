@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from edgernn_export.recording import Recording as Recording
     from edgernn_export.step import StepModule as StepModule
     from edgernn_export.torch_engine import TorchEngine as TorchEngine
+    from edgernn_export.tuning.report import TuneReport as TuneReport
+    from edgernn_export.tuning.tuner import tune as tune
     from edgernn_export.verification import VerifyReport as VerifyReport
     from edgernn_export.verification import verify as verify
 
@@ -35,6 +37,7 @@ _HOMES: Final = {
     "StagedModules": "bundle_exporter",
     "StepModule": "step",
     "TorchEngine": "torch_engine",
+    "TuneReport": "tuning.report",
     "VerifyReport": "verification",
     "export": "exporter",
     "export_bundle": "bundle_exporter",
@@ -43,6 +46,7 @@ _HOMES: Final = {
     "lift_program": "lifting.files",
     "onnx_module": "lifting.files",
     "quantize": "quantization.quantizer",
+    "tune": "tuning.tuner",
     "verify": "verification",
 }
 

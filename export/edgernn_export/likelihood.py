@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn_export.outputs import outputs_along
 from edgernn_export.recording import Recording
 from edgernn_runtime.distributions import PARAMETER_AXES
-from edgernn_runtime.engine import Engine
+from edgernn_runtime.engine import Array, Engine
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.spec import Spec
 
@@ -26,37 +27,55 @@ def perplexity(engine: Engine, recording: Recording) -> float:
 def mean_nats(engine: Engine, recording: Recording) -> float:
     """Return the mean negative log-likelihood of the scored targets, in nats per step.
 
-    The state is the initial one where a sequence starts, and is kept from step to step elsewhere.
-
     Args:
         engine: A model whose output parametrises a distribution.
         recording: What it is fed, and the targets.
 
     Raises:
-        InputError: If the model has no distribution, or the recording no targets or other inputs.
+        InputError: As `step_nats` does, or if the recording does not fit the model.
     """
-    spec = engine.spec
-    recording.check(spec)
+    return float(step_nats(engine.spec, outputs_along(engine, recording), recording).mean())
+
+
+def step_nats(spec: Spec, outputs: Array, recording: Recording) -> Numbers:
+    """Return the negative log-likelihood of each scored target, in nats, summed over its values, `[scored]`.
+
+    Args:
+        spec: The Spec of a model whose output parametrises a distribution.
+        outputs: Its main outputs along the recording, `[steps, ...]`.
+        recording: The targets.
+
+    Raises:
+        InputError: If the model has no distribution, or the recording no targets, or other ones.
+    """
     if spec.distribution not in _NATS:
         raise InputError(f"the likelihood of a model with the distribution {spec.distribution} is not defined")
     if recording.targets is None or not recording.scored.any():
         raise InputError("the recording has no targets, so no likelihood can be measured")
     _check_targets(spec, recording.targets[recording.scored].astype(np.float64))
-    executor, nats = engine.executor(1), _NATS[spec.distribution]
-    output = executor.outputs[spec.main_output.name]
-    total = 0.0
+    nats = _NATS[spec.distribution]
+    parts = []
     for start in range(0, len(recording), _BLOCK):
-        rows = np.empty((min(_BLOCK, len(recording) - start), *output.shape[1:]), np.float64)
-        for row, step in zip(rows, range(start, start + len(rows)), strict=True):
-            if recording.starts[step]:
-                executor.reset_row(0)
-            recording.feed(executor, step)
-            executor.run()
-            row[...] = output[0]
-        scored = recording.scored[start : start + len(rows)]
-        targets = recording.targets[start : start + len(rows)][scored].astype(np.float64)
-        total += float(nats(rows[scored], targets).sum())
-    return total / float(recording.scored.sum())
+        scored = recording.scored[start : start + _BLOCK]
+        rows = outputs[start : start + _BLOCK][scored].astype(np.float64)
+        targets = recording.targets[start : start + _BLOCK][scored].astype(np.float64)
+        parts.append(nats(rows, targets).reshape(len(rows), -1).sum(axis=1))
+    return np.concatenate(parts)
+
+
+def kl_nats(before: Array, after: Array) -> float:
+    """Return the mean Kullback-Leibler divergence of one model's token distributions from another's, in nats per step.
+
+    Args:
+        before: Logits, floating `[steps, vocabulary]`.
+        after: The other's.
+    """
+    total = 0.0
+    for start in range(0, len(before), _BLOCK):
+        logits = np.stack([before[start : start + _BLOCK], after[start : start + _BLOCK]]).astype(np.float64)
+        left, right = logits - log_sum_exp(logits)[..., None]
+        total += float(np.sum(np.exp(left) * (left - right)))
+    return total / len(before)
 
 
 def _check_targets(spec: Spec, targets: Numbers) -> None:

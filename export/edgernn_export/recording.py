@@ -74,6 +74,11 @@ class Recording:
         """Return `steps` steps, from the beginning again after the last one."""
         return self._at(np.arange(steps) % len(self))
 
+    def split(self, step: int) -> "tuple[Recording, Recording]":
+        """Return the steps before `step`, and those from there on, which begin with a start."""
+        before, after = self._at(np.arange(step)), self._at(np.arange(step, len(self)))
+        return before, replace(after, starts=after.starts | first_step(len(after)))
+
     def feed(self, executor: Executor, step: int) -> None:
         """Set the inputs of an executor of batch 1 to those of a step."""
         for name, array in self.inputs.items():

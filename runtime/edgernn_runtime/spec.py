@@ -148,7 +148,7 @@ class Spec:
         rate_hz: Frames a second, for signals; None elsewhere.
         frames_per_step: Frames that one step takes.
         delay_steps: Steps by which outputs lag behind their inputs.
-        precision: `float32`, `int8`, `int4`: how weights are stored.
+        precision: `float32`, `int8`, `int4`, `int8-portable`, `fp16` or `mixed`: how weights are stored.
         lowering: Which operators a cell became: `cell`, plain ones, or `fused`, LSTM, GRU and RNN.
         weight_bytes: Bytes of weights that one step reads at batch 1.
         parity: What the exporter measured; no part of the model's identity.

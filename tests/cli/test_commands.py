@@ -68,7 +68,8 @@ def test_train_leaves_a_run_and_says_how_it_went(tmp_path: Path, folder: Path, e
     ).json
     assert KEYS["train"] <= result.keys()
     assert result["steps"] == 6
-    names = {"run.json", "checkpoint.safetensors", "model.safetensors", "metrics.jsonl", "loss.png", "valid.npz"}
+    names = {"run.json", "checkpoint.safetensors", "model.safetensors", "metrics.jsonl", "loss.png"}
+    names |= {"valid.npz", "calibration.npz"}
     assert {path.name for path in run.iterdir()} == names
     again = edgernn("train", "text", "-o", run, "--max-steps", 1)
     assert (again.code, again.out) == (1, "")
@@ -93,7 +94,7 @@ def test_quantize_prints_its_report(tmp_path: Path, folder: Path, edgernn: Edger
     target = tmp_path / "q.onnx"
     result = edgernn("quantize", folder / "run" / "model.onnx", "--precision", precision, "-o", target, "--json").json
     assert KEYS["quantize"] <= result.keys()
-    assert result["quality"].keys() == {"metric", "before", "after", "relative"}
+    assert {"metric", "before", "after", "relative"} <= result["quality"].keys()
     assert result["bytes_after"] == target.stat().st_size < result["bytes_before"]
 
 

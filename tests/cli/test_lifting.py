@@ -68,7 +68,7 @@ def test_a_users_module_goes_the_whole_road(here: Path, edgernn: Edgernn) -> Non
     assert verified["passed"]
     assert verified["free_running"] is None
 
-    quantized = edgernn("quantize", "masker.onnx", "--max-tokens", 300, "--json").json
+    quantized = edgernn("quantize", "masker.onnx", "--max-tokens", 600, "--json").json
     assert quantized["quality"]["metric"] == "snr_db"
     assert quantized["quality"]["after"] > 30
 

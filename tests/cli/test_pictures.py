@@ -132,7 +132,10 @@ def test_pictures_are_encoded_and_gone_between(runs: Path, tmp_path: Path, edger
         (["generate", "RUNS/vae/bundle", "--given", "RUNS/digit.png", "--keep", "0.5"], "pixel by pixel"),
         (["generate", "RUNS/vae"], "is a folder without a bundle.json"),
         (["verify", "RUNS/vae/bundle/encode.onnx", "--against", "RUNS/pixels"], "differ in their inputs"),
-        (["quantize", "RUNS/vae/bundle", "-o", "RUNS/vae/bundle"], "would be replaced by its quantized form"),
+        (
+            ["quantize", "RUNS/vae/bundle", "-o", "RUNS/vae/bundle", "--force"],
+            "would be replaced by its quantized form",
+        ),
         (["export", "RUNS/vae"], "exists"),
         (["train", "image", "--data", "none", "-o", "new"], "none is no folder"),
         (["train", "image", "--resume", "-o", "RUNS/vae"], "holds a run of the task vae"),

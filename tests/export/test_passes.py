@@ -23,6 +23,7 @@ WEIGHTS = {
     "W_T": (8, 6),
     "b": (8,),
     "c": (8,),
+    "T": (11, 8),
     "narrow": (4, 1),
 }
 
@@ -135,6 +136,15 @@ def test_a_bias_goes_into_the_table_of_its_sum() -> None:
     tidy(model)
     assert operators(model) == {"Gather": 1, "MatMul": 1, "Add": 1}
     np.testing.assert_allclose(compute(model), before, rtol=0, atol=2e-6)
+
+
+def test_a_bias_alone_goes_into_its_table() -> None:
+    check("e = Gather <axis = 0> (T, token) y = Add (e, b)", fold_biases, {"Gather": 1})
+
+
+def test_a_table_that_others_read_keeps_out_the_bias() -> None:
+    twice = "e = Gather <axis = 0> (T, token) f = Gather <axis = 0> (T, token) s = Add (e, b)"
+    unchanged(f"{twice} y = Concat <axis = 1> (s, f)", fold_biases, "float[batch, 16] y")
 
 
 def test_a_sum_that_others_read_keeps_its_bias() -> None:

@@ -1,136 +1,219 @@
-"""Quantization: what is rounded and how far, for every cell; and what is refused."""
+"""Quantized models: what is stored in few bits and what stays as it was, for every cell and precision."""
 
-from functools import partial
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
-import hypothesis.strategies as st
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-import torch
-from hypothesis import given
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
-from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
-from edgernn_export import QuantizeReport, Recording, export, quantize
-from edgernn_export.likelihood import perplexity
-from edgernn_export.quantization.blocks import Bits, dequantize_blocks, quantize_blocks
-from edgernn_export.quantization.quantizer import Precision
+from edgernn_export import QuantizeReport, Recording, quantize
+from edgernn_export.metadata import read_model, weight_bytes, write_spec
+from edgernn_export.outputs import outputs_along
+from edgernn_export.quantization.builder import Builder
+from edgernn_export.quantization.calibration import calibrate
+from edgernn_export.quantization.formats import INT4, INT8, Plan, Precision, plan_of
+from edgernn_export.quantization.operators.blocked import INT8_ACTIVATIONS
+from edgernn_export.quantization.record import to_record
+from edgernn_export.quantization.source import Source
+from edgernn_runtime.engine import Engine
 from edgernn_runtime.engines.ort import OrtEngine
-from edgernn_runtime.errors import OutputExistsError, QuantizationError
-from edgernn_runtime.spec import BATCH, Spec, StateSpec, TensorSpec
 
-VOCABULARY = 20
-TOKENS = Recording.of_tokens("token", np.random.default_rng(1).integers(0, VOCABULARY, 301))
+Form = Callable[..., QuantizeReport]
 
-
-def float_model(folder: Path, cell: str, hidden: int = 48) -> Path:
-    torch.manual_seed(2)
-    model = RecurrentLM(ModelConfig(cell, VOCABULARY, hidden, layers=2))
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.15)
-    return export(RecurrentLMStep(model, start=0), folder / f"{cell}.onnx").path
+KL_LIMITS: dict[Precision, float] = {"int8": 2e-2, "int4": 0.5, "int8-portable": 2e-2, "fp16": 2e-5, "mixed": 0.5}
 
 
-def quantized(source: Path, precision: Precision) -> QuantizeReport:
-    target = source.with_suffix(f".{precision}.onnx")
-    metric = partial(perplexity, recording=TOKENS)
-    return quantize(source, target, precision=precision, recording=TOKENS, metric=metric, metric_name="perplexity")
+@pytest.fixture(scope="module")
+def recording(tiny_tokens: NDArray[np.int64]) -> Recording:
+    return Recording.of_tokens("token", tiny_tokens[:401])
 
 
-@pytest.mark.parametrize(("precision", "limit"), [("int8", 2e-4), ("int4", 2e-2)])
-@pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
-def test_every_product_of_every_cell_is_quantized(
-    tmp_path: Path, cell: str, precision: Precision, limit: float
+@pytest.fixture(scope="module")
+def calibration(tiny_tokens: NDArray[np.int64]) -> Recording:
+    return Recording.of_tokens("token", tiny_tokens[1000:1401])
+
+
+@pytest.fixture(scope="module")
+def form(
+    tiny_path: Callable[..., Path],
+    recording: Recording,
+    calibration: Recording,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Form:
+    """Quantizes a tiny language model: `form("lstm", "int4")`, `form("lstm", "int4", expand=True)`."""
+    folder = tmp_path_factory.mktemp("forms")
+
+    @cache
+    def make(cell: str, precision: Precision, *, expand: bool) -> QuantizeReport:
+        return quantize(
+            tiny_path(cell),
+            folder / f"{cell}.{precision}.{expand}.onnx",
+            precision=precision,
+            recording=recording,
+            calibration=calibration,
+            max_loss=0.5 if precision == "mixed" else None,
+            expand=expand,
+        )
+
+    return lambda cell, precision, expand=False: make(cell, precision, expand=expand)
+
+
+def operators(path: Path) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+def float_matrices(path: Path, source: Source) -> set[str]:
+    """Return the matrices of a source that a file still holds in float32."""
+    tensors = onnx.load(path).graph.initializer
+    return {each.name for each in tensors if each.data_type == onnx.TensorProto.FLOAT} & source.weights.keys()
+
+
+def stored_bytes(path: Path) -> int:
+    """Return the bytes of all constants in a file."""
+    return sum(onnx.numpy_helper.to_array(each).nbytes for each in onnx.load(path).graph.initializer)
+
+
+def with_stored(source: Source, builder: Builder, plan: Plan) -> Engine:
+    """Return the float32 model with the numbers that a plan leaves of its weights."""
+    proto = onnx.ModelProto.FromString(source.cell_contents()[""])
+    for tensor in proto.graph.initializer:
+        if tensor.name in plan:
+            stored = builder.stored(tensor.name, plan[tensor.name])
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(stored), tensor.name))
+    spec = read_model(source.path)[1]
+    write_spec(proto, spec)
+    return OrtEngine(proto.SerializeToString())
+
+
+@pytest.mark.parametrize("precision", KL_LIMITS)
+def test_no_matrix_of_any_cell_stays_float(
+    form: Form, tiny_path: Callable[..., Path], cell: str, precision: Precision
 ) -> None:
-    report = quantized(float_model(tmp_path, cell), precision)
-    operators = [node.op_type for node in onnx.load(report.path).graph.node]
-    assert "MatMul" not in operators
-    assert "Gemm" not in operators
-    assert operators.count("MatMulNBits") == len(report.nodes) == (4 if cell == "gru" else 3)
-    assert report.bytes_after < report.bytes_before
-    assert abs(report.quality.relative) < 0.05
-    assert 0 < (report.drift.kl_nats or 0) < limit
+    report, source = form(cell, precision), Source.open(tiny_path(cell))
+    assert {node.name for node in report.nodes} == source.weights.keys()
+    assert not float_matrices(report.path, source)
+    found, products = operators(report.path), 4 if cell == "gru" else 3
+    assert found["Gemm"] == 0
+    if precision in ("int8", "int4", "mixed"):
+        assert found["MatMul"] == found["Gather"] == 0
+        assert (found["MatMulNBits"], found["GatherBlockQuantized"]) == (products, 1)
+        nodes = [node for node in onnx.load(report.path).graph.node if node.op_type == "MatMulNBits"]
+        levels = {each.i for node in nodes for each in node.attribute if each.name == "accuracy_level"}
+        assert levels == {INT8_ACTIVATIONS}
+    elif precision == "fp16":
+        assert (found["MatMul"], found["Gather"], found["Cast"]) == (products, 1, products + 1)
+    else:
+        assert (found["MatMul"], found["Gather"]) == (products, 1)
+        assert (found["QuantizeLinear"], found["DequantizeLinear"]) == (products, 2 * products + 1)
 
 
-@pytest.mark.parametrize("precision", ["int8", "int4"])
-def test_states_and_interface_stay_as_they_were(tmp_path: Path, precision: Precision) -> None:
-    source = float_model(tmp_path, "lstm")
-    before, after = OrtEngine(source), OrtEngine(quantized(source, precision).path)
-    for part in ("inputs", "outputs", "states", "feedback", "codec"):
+@pytest.mark.parametrize("precision", KL_LIMITS)
+def test_states_and_interface_of_every_cell_stay_as_they_were(
+    form: Form, tiny_path: Callable[..., Path], cell: str, precision: Precision
+) -> None:
+    before, after = OrtEngine(tiny_path(cell)), OrtEngine(form(cell, precision).path)
+    for part in ("inputs", "outputs", "states", "feedback", "codec", "distribution", "batch", "producer"):
         assert getattr(before.spec, part) == getattr(after.spec, part)
     assert after.spec.precision == precision
-    assert after.spec.weight_bytes < before.spec.weight_bytes
+    assert after.spec.lowering == "cell"
+    assert after.spec.parity is None
     assert after.model_id != before.model_id
+    if precision == "fp16":
+        assert after.spec.weight_bytes == before.spec.weight_bytes
+    else:
+        assert after.spec.weight_bytes == weight_bytes(onnx.load(form(cell, precision).path))
+        assert after.spec.weight_bytes < before.spec.weight_bytes / 2
 
 
-def test_a_quantized_model_is_not_quantized_again(tmp_path: Path) -> None:
-    report = quantized(float_model(tmp_path, "gru"), "int8")
-    with pytest.raises(QuantizationError, match="is int8 already"):
-        quantized(report.path, "int4")
+@pytest.mark.parametrize("precision", KL_LIMITS)
+def test_every_form_is_smaller_and_nearly_as_good(form: Form, cell: str, precision: Precision) -> None:
+    report = form(cell, precision)
+    assert report.bytes_after < report.bytes_before
+    assert report.quality.metric == "perplexity"
+    assert report.quality.kl_nats == pytest.approx(report.drift.kl_nats, rel=1e-6)
+    assert 0 < (report.quality.kl_nats or 0) < KL_LIMITS[precision]
+    if precision == "mixed":
+        assert report.quality.upper <= 0.5
+        assert [point.chosen for point in report.frontier].count(True) == 1
 
 
-def test_an_existing_file_is_kept(tmp_path: Path) -> None:
-    source = float_model(tmp_path, "gru")
-    content = quantized(source, "int8").path.read_bytes()
-    with pytest.raises(OutputExistsError):
-        quantized(source, "int8")
-    assert source.with_suffix(".int8.onnx").read_bytes() == content
+def test_the_report_tells_what_was_written(
+    form: Form, tiny_path: Callable[..., Path], recording: Recording, calibration: Recording
+) -> None:
+    report, source = form("lstm", "int4"), Source.open(tiny_path("lstm"))
+    assert (report.precision, report.method, report.relowered) == ("int4", "gptq", False)
+    assert report.bytes_before == tiny_path("lstm").stat().st_size
+    assert report.bytes_after == report.path.stat().st_size
+    assert report.quality.steps == report.drift.steps == len(recording)
+    assert report.calibration is not None
+    assert report.calibration.steps == len(calibration)
+    assert (report.sensitivities, report.frontier, report.float_p50_us) == ((), (), None)
+    plan = plan_of("int4", source.weights)
+    builder = Builder(source, calibrate(source, calibration))
+    for node in report.nodes:
+        weight = source.weights[node.name]
+        error = np.abs(builder.stored(node.name, plan[node.name]) - weight.array).max()
+        assert (node.shape, node.format) == (weight.array.shape, plan[node.name].name)
+        assert node.max_error == pytest.approx(error)
+    record = to_record(report)
+    assert record["quality"] == asdict(report.quality)
+    assert record["bytes_after"] == report.bytes_after
 
 
-class Decay(nn.Module):
-    """A module without any product: `s_t = 0.9 s_{t-1} + x_t`."""
+def test_int4_keeps_tables_and_a_small_head_in_int8(tiny_path: Callable[..., Path]) -> None:
+    def formats(cell: str) -> dict[str, object]:
+        return dict(plan_of("int4", Source.open(tiny_path(cell)).weights))
 
-    spec = Spec(
-        inputs=(TensorSpec("frame", "float32", (BATCH, 2), "frame"),),
-        outputs=(TensorSpec("level", "float32", (BATCH, 2), "frame"),),
-        states=(StateSpec("state.s", "next_state.s", "float32", (BATCH, 2)),),
-    )
-
-    def forward(self, frame: Tensor, s: Tensor) -> tuple[Tensor, ...]:
-        s = 0.9 * s + frame
-        return s + 0, s
-
-
-def test_a_model_with_nothing_to_quantize_is_an_error_and_no_file(tmp_path: Path) -> None:
-    source = export(Decay(), tmp_path / "decay.onnx").path
-    with pytest.raises(QuantizationError, match="nothing was quantized"):
-        quantized(source, "int8")
-    assert list(tmp_path.iterdir()) == [source]
+    lstm, elman = formats("lstm"), formats("elman")
+    assert {name for name, form in lstm.items() if form == INT8} == {
+        "model.head.weight.T",
+        "model.stack.cells.0.kernel.weight_ih_l0.T.table.biased.gates",
+    }
+    assert sum(form == INT4 for form in lstm.values()) == 2
+    assert elman["model.head.weight.T"] == INT4  # more than an eighth of the products
 
 
-@given(
-    rows=st.integers(1, 70), columns=st.integers(1, 9), bits=st.sampled_from([4, 8]), block=st.sampled_from([16, 32])
-)
-def test_a_rounded_weight_is_within_half_a_step(rows: int, columns: int, bits: Bits, block: int) -> None:
-    weight = np.random.default_rng(rows * 31 + columns).standard_normal((rows, columns)).astype(np.float32)
-    blocks = quantize_blocks(weight, bits=bits, block=block)
-    steps = np.repeat(blocks.scales.T, block, axis=0)[:rows]
-    assert dequantize_blocks(blocks).shape == weight.shape
-    assert np.all(np.abs(dequantize_blocks(blocks) - weight) <= steps * 1.01)  # the zero point is rounded as well
-    assert np.mean(np.abs(dequantize_blocks(blocks) - weight) <= steps * 0.51) > 0.8
+@pytest.mark.parametrize("precision", ["int8", "int4", "fp16"])
+def test_expanded_weights_compute_the_step_of_the_float_graph_with_the_stored_numbers(
+    form: Form, tiny_path: Callable[..., Path], recording: Recording, calibration: Recording,
+    cell: str, precision: Precision,
+) -> None:  # fmt: skip
+    source, report = Source.open(tiny_path(cell)), form(cell, precision, expand=True)
+    builder = Builder(source, calibrate(source, calibration))
+    expected = with_stored(source, builder, plan_of(precision, source.weights))
+    made = outputs_along(OrtEngine(report.path), recording.head(50))
+    np.testing.assert_allclose(made, outputs_along(expected, recording.head(50)), rtol=0, atol=1e-4)
+    if precision != "fp16":
+        blocked = form(cell, precision)
+        assert [node.max_error for node in report.nodes] == [node.max_error for node in blocked.nodes]
+    assert stored_bytes(report.path) < 0.7 * stored_bytes(tiny_path(cell))
 
 
-def test_zeros_stay_zeros() -> None:
-    assert not dequantize_blocks(quantize_blocks(np.zeros((40, 3), np.float32), bits=4, block=32)).any()
+@pytest.mark.parametrize("precision", ["int8", "int4", "fp16"])
+def test_onnxruntime_folds_expanded_weights_to_the_float_graph(
+    form: Form, tiny_path: Callable[..., Path], tmp_path: Path, cell: str, precision: Precision
+) -> None:
+    report = form(cell, precision, expand=True)
+
+    def optimised(path: Path, name: str) -> Counter[str]:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(tmp_path / name)
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return operators(tmp_path / name)
+
+    assert optimised(report.path, "form.onnx") == optimised(tiny_path(cell), "source.onnx")
+    assert OrtEngine(report.path).spec.weight_bytes == OrtEngine(tiny_path(cell)).spec.weight_bytes
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_onnxruntime_reads_the_blocks_as_we_do(tmp_path: Path, bits: Bits) -> None:
-    source = float_model(tmp_path, "elman", hidden=40)
-    report = quantized(source, "int4" if bits == 4 else "int8")
-    weight = next(
-        onnx.numpy_helper.to_array(each)
-        for each in onnx.load(source).graph.initializer
-        if each.name == report.nodes[-1].name
-    )
-    block = 64
-    rounded = dequantize_blocks(quantize_blocks(weight, bits=bits, block=block))
-    before, after = OrtEngine(source).executor(1), OrtEngine(report.path).executor(1)
-    for token in TOKENS.inputs["token"][:20]:
-        for executor in (before, after):
-            executor.inputs["token"][0] = token
-            executor.run()
-        h = after.read_state()[1][0]
-        bias = before.outputs["logits"][0] - before.read_state()[1][0] @ weight
-        np.testing.assert_allclose(after.outputs["logits"][0], h @ rounded + bias, rtol=0, atol=0.03)
+def test_portable_int8_is_valid_onnx_with_standard_operators_alone(form: Form, cell: str) -> None:
+    proto = onnx.load(form(cell, "int8-portable").path)
+    assert [each.domain for each in proto.opset_import] == [""]
+    assert {node.domain for node in proto.graph.node} == {""}
+    onnx.checker.check_model(proto, full_check=True)

@@ -16,7 +16,7 @@ def fold_biases(model: ir.Model) -> bool:
             continue
         bias = np.stack(rows).sum(axis=0, dtype=np.float64)
         table = next((value for value in each.terms if _table_of(value) is not None), None)
-        if table is not None and len(each.terms) > 1:
+        if table is not None:
             _into_table(model.graph, each, table, bias)
         elif len(rows) > 1:
             value = add_constant(model.graph, f"{each.constants[0].name}.sum", bias.astype(rows[0].dtype))
@@ -38,9 +38,11 @@ def _into_table(graph: ir.Graph, old: Sum, lookup: ir.Value, bias: FloatArray) -
 
 
 def _table_of(value: ir.Value) -> FloatArray | None:
-    """Return the table that `value` is looked up in, if nothing else reads the result."""
+    """Return the table that `value` is looked up in, if nothing else reads the result or the table."""
     gather = value.producer()
     if gather is None or gather.op_type != "Gather" or only_user(value) is None:
+        return None
+    if only_user(operand(gather, 0)) is None:
         return None
     table = constant_of(gather.inputs[0])
     return table if table is not None and table.ndim == 2 and gather.attributes.get_int("axis", 0) == 0 else None

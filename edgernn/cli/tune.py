@@ -1,0 +1,149 @@
+"""`edgernn tune`: the fastest form of a model on this machine that keeps its quality."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgernn.cli.budget import read_budget
+from edgernn.cli.console import new_table, print_json, print_message, print_table, print_text, progress_bar
+from edgernn.cli.material import find_material
+from edgernn.cli.options import (
+    Calibration,
+    Data,
+    Force,
+    Json,
+    MaxTokens,
+    MetricName,
+    ModelPath,
+    default_target,
+    find_metric,
+)
+
+if TYPE_CHECKING:
+    from edgernn_export import TuneReport
+    from edgernn_export.quantization.source import Source
+
+
+def tune(
+    model: ModelPath,
+    max_loss: Annotated[
+        str,
+        typer.Option(
+            help="The largest loss, held with 99% confidence: 0.5% of perplexity or likelihood, or 35dB for signals.",
+            metavar="LOSS",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The file or folder (default: MODEL's name with tuned in it).")
+    ] = None,
+    data: Data = None,
+    calibration: Calibration = None,
+    metric: MetricName = None,
+    max_tokens: MaxTokens = 20_000,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Choose the fastest form on this machine.
+
+    Precisions, lowerings, threads and spinning are timed side by side. What is written is the fastest of those that
+    keep --max-loss, and never slower than float32; the report lies beside it.
+    """
+    from edgernn_export.quality import metric_of
+    from edgernn_export.quantization.source import Source
+    from edgernn_export.tuning.record import to_record
+    from edgernn_export.tuning.tuner import report_file
+    from edgernn_export.tuning.tuner import tune as tune_model
+    from edgernn_runtime.files import check_target
+
+    model = model if model.name else model.absolute()
+    target = output or default_target(model, "tuned")
+    source = Source.open(model)
+    source.check_target(target, overwrite=force)
+    check_target(report_file(target), overwrite=force)
+    own_metric = find_metric(metric)
+    spec = source.engine().spec
+    material = find_material(spec, model, data=data, calibration=calibration, limit=max_tokens)
+    kind = "custom" if own_metric is not None else metric_of(spec, material.recording)
+    budget = read_budget(max_loss, kind)
+    with _fused_form(source) as fused, progress_bar() as progress:
+        report = tune_model(
+            model,
+            target,
+            max_loss=budget,
+            recording=material.recording,
+            calibration=material.calibration,
+            stage_calibrations=material.stages,
+            fused=fused,
+            metric=own_metric,
+            overwrite=force,
+            progress=progress,
+        )
+    if json:
+        print_json(to_record(report))
+    else:
+        _print(report)
+
+
+@contextmanager
+def _fused_form(source: "Source") -> Iterator[Path | None]:
+    """Yield the model in the fused lowering, exported again from its run; None where there is no run, which is said."""
+    folder = source.path.absolute().parent
+    if source.relowered or source.bundle is not None or not (folder / "run.json").is_file():
+        if not source.relowered:
+            print_message("only plain operators are tried: the fused lowering is exported from runs of one model")
+        yield None
+        return
+    from edgernn.cells import lower
+    from edgernn.training import Run
+    from edgernn_export import StagedModules, export
+    from edgernn_export.step import as_module
+    from edgernn_runtime.errors import EdgeRNNError, InputError
+
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "fused.onnx"
+        try:
+            step = Run.open(folder).step_modules()
+            assert not isinstance(step, StagedModules)  # noqa: S101, a bundle has no single model
+            lower(as_module(step), "fused")
+            made = export(step, path)
+            if made.spec.source_sha256 != source.graphs[""].spec.source_sha256:
+                raise InputError(f"{source.path.name} has other weights than the run that it lies in")
+        except EdgeRNNError as error:
+            print_message(f"only plain operators are tried: {error}")
+            yield None
+            return
+        yield path
+
+
+def _print(report: "TuneReport") -> None:
+    table = new_table("lowering", "precision", "threads", "spinning", "p50 us", "p99 us", "bytes", "loss", "kept")
+    for each in report.candidates:
+        setting, latency = each.setting, each.latency
+        form = setting.form
+        table.add_row(
+            form.lowering,
+            form.precision,
+            str(setting.threads),
+            "yes" if setting.spinning else "no",
+            "-" if latency is None else f"{latency.p50:.1f}",
+            "-" if latency is None else f"{latency.p99:.1f}",
+            f"{form.size:,}",
+            "-" if form.quality is None else f"{form.quality.relative:+.3%}",
+            "yes" if form.kept else f"no, above {report.budget:.2%}",
+        )
+    print_table(table)
+    for choice in report.choices:
+        setting = choice.setting
+        threads = f"{setting.threads} thread{'s' * (setting.threads > 1)}{', spinning' * setting.spinning}"
+        faster = choice.float_latency.p50 / choice.latency.p50
+        print_text(
+            f"batch {choice.batch}: {setting.form.precision}, {setting.form.lowering} lowering, {threads}: "
+            f"{choice.latency.p50:.1f} us a step, {faster:.2f} times as fast as float32"
+        )
+    setting = report.chosen.setting
+    options = f"threads={setting.threads}{', spinning=True' * setting.spinning}"
+    print_text(f'{report.path}: load it with load("{report.path}", {options})')

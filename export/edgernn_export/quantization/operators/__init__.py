@@ -1,0 +1,1 @@
+"""Operators: what a stored weight becomes in the graph."""

@@ -1,0 +1,54 @@
+"""Candidates: the forms of a model that a tuning tries, and the ways to run them."""
+
+import os
+from dataclasses import dataclass
+
+from edgernn_export.tuning.forms import Form
+from edgernn_runtime.engine import Engine
+from edgernn_runtime.profiling import Latency
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A form, and how it is run.
+
+    Attributes:
+        form: The form.
+        threads: Threads inside one operator.
+        spinning: Whether idle threads keep a core busy while they wait for the next step.
+    """
+
+    form: Form
+    threads: int
+    spinning: bool
+
+    def opened(self) -> Engine:
+        """Return an engine of the form, run so."""
+        return self.form.opened(threads=self.threads, spinning=self.spinning)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A setting that was timed at batch 1.
+
+    Attributes:
+        setting: The setting.
+        latency: The latency of its step, in microseconds; None for a form that is not kept, and so was not timed.
+    """
+
+    setting: Setting
+    latency: Latency | None
+
+
+def settings_of(form: Form) -> tuple[Setting, ...]:
+    """Return the ways to run a form here: one thread, and more as far as there are cores, idle ones asleep or not."""
+    counts = [count for count in (2, 4, 8, 16) if count <= cores()]
+    more = [Setting(form, count, spinning) for count in counts for spinning in (False, True)]
+    return (Setting(form, 1, spinning=False), *more)
+
+
+def cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
