@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from road import edgernn, print_table
 from stock import operators, stepper, stock_export, stock_perplexity, stock_quantize
 
@@ -34,6 +35,7 @@ SECONDS: Final = {
 CHARACTERS: Final = 40_000
 BATCH_STEPS: Final = 1000
 DRIFT_STEPS: Final = 10_000
+COLOURS: Final = 48
 FORMS: Final = ("int8", "int4", "int8-portable", "fp16")
 METHODS: Final = ("nearest", "clipped", "hqq", "gptq")
 
@@ -181,7 +183,7 @@ def _draw(run: Path, picture: Path) -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         write_drift_report(Path(folder), reports, overwrite=True)
-        picture.write_bytes((Path(folder) / "drift.png").read_bytes())
+        Image.open(Path(folder) / "drift.png").quantize(COLOURS).save(picture, optimize=True)
 
 
 if __name__ == "__main__":

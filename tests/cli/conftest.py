@@ -1,13 +1,18 @@
 """The command line, run in this process."""
 
 import json
+import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from edgernn.cli import main
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small_runs import make_runs
 
 
 @dataclass(frozen=True)
@@ -41,3 +46,23 @@ def edgernn(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         return Outcome(end.value.code, out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small runs: `run` of text, with `model.onnx` and `fused.onnx`, `vae`, and `text.txt`."""
+    folder = tmp_path_factory.mktemp("trained")
+    make_runs(folder)
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the run of text."""
+    return Path(shutil.copytree(trained / "run", tmp_path / "run"))
+
+
+@pytest.fixture
+def alone(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the model of text that lies in no run."""
+    return Path(shutil.copy(trained / "run" / "model.onnx", tmp_path))

@@ -11,69 +11,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgernn.cli import main
 from edgernn_export.tuning import tuner
 from edgernn_runtime import load
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small_runs import FEW, files, one_line
 
 Edgernn = Callable[..., Any]
 Frames = NDArray[np.float32]
 
-TEXT = "pack my box with five dozen liquor jugs; the naïve café is closed. " * 60
-TINY = ("--hidden", 24, "--batch", 8, "--segment", 16, "--max-steps", 60, "--valid-every", 30, "--learning-rate", 0.01)
-FEW = ("--max-tokens", 600)
-
 PLAIN = "only plain operators are tried: the fused lowering is exported from runs of one model"
 SETTING = {"lowering", "precision", "threads", "spinning", "engine"}
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of text and one of a bundle, exported, and the text: `run`, `vae` and `text.txt`."""
-    folder = tmp_path_factory.mktemp("tune")
-    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
-    small = ("--hidden", 12, "--max-steps", 4, "--valid-every", 2, "--threads", 1)
-    call("train", "text", "--data", folder / "text.txt", *TINY, "--threads", 1, "-o", folder / "run")
-    call("train", "vae", "--latent", 4, *small, "-o", folder / "vae")
-    for run in ("run", "vae"):
-        call("export", folder / run)
-    call("export", folder / "run", "--lowering", "fused", "-o", folder / "run" / "fused.onnx")
-    return folder
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the run of text, with `model.onnx` and `fused.onnx` in it."""
-    return Path(shutil.copytree(trained / "run", tmp_path / "run"))
-
-
-@pytest.fixture
-def alone(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the model of text that lies in no run."""
-    return Path(shutil.copy(trained / "run" / "model.onnx", tmp_path))
 
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time few steps of each candidate."""
     monkeypatch.setattr(tuner, "_STEPS", {1: 100, 8: 40, 64: 20})
-
-
-def call(*arguments: object) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["edgernn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-    assert end.value.code == 0
-
-
-def one_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    assert len(lines) == 1, text
-    return lines[0]
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 def forms(result: dict[str, Any]) -> set[tuple[str, str]]:
