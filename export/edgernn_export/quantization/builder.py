@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from edgernn_export.metadata import weight_bytes, write_spec
 from edgernn_export.passes import tidy
+from edgernn_export.quantization.activation import Activation
 from edgernn_export.quantization.blocks import Blocks, fitting_block
-from edgernn_export.quantization.calibration import Activation, Calibration
+from edgernn_export.quantization.calibration import Calibration
 from edgernn_export.quantization.formats import Blocked, Format, Half, Plan, Precision
 from edgernn_export.quantization.methods import Method, needs_moments, quantize_matrix
 from edgernn_export.quantization.operators.blocked import look_up_blocks, multiply_blocks

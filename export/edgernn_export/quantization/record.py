@@ -7,7 +7,8 @@ import numpy as np
 
 from edgernn_export.drift.record import forced_record
 from edgernn_export.quality import Quality
-from edgernn_export.quantization.calibration import Activation, Calibration
+from edgernn_export.quantization.activation import Activation
+from edgernn_export.quantization.calibration import Calibration
 from edgernn_export.quantization.quantizer import QuantizeReport
 
 _BINS: Final = 64

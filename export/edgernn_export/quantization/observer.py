@@ -1,0 +1,133 @@
+"""Observer: the engine of a graph that also gathers what its weights are multiplied with, and its states."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from edgernn_export.metadata import write_spec
+from edgernn_export.passes.edit import add_constant
+from edgernn_export.quantization.activation import Activation, Gathered
+from edgernn_export.quantization.source import Graph, qualified
+from edgernn_runtime.engine import Array, Executor, Placement
+from edgernn_runtime.engines.ort import OrtEngine
+from edgernn_runtime.errors import InputError
+from edgernn_runtime.spec import BATCH, Spec, TensorSpec
+
+
+class Observer:
+    """The engine of a graph that also gives what its weights are multiplied with, and gathers it. Mutable."""
+
+    def __init__(self, stage: str, graph: Graph) -> None:
+        """Open a graph; an InputError if the shape of what a weight is multiplied with is not known."""
+        self._stage = stage
+        self._weights = {each.name: each.input for each in graph.weights if each.kind == "product"}
+        values = {each.input: len(each.array) for each in graph.weights if each.kind == "product"}
+        self._engine = OrtEngine(_with_outputs(graph, values))
+        self._gathered = {name: Gathered(name, moments=True) for name in values}
+        self._gathered_states = {
+            i: Gathered(state.input, moments=False)
+            for i, state in enumerate(graph.spec.states)
+            if state.dtype == "float32"
+        }
+        self._spec = graph.spec
+        self.steps = 0
+
+    @property
+    def spec(self) -> Spec:
+        return self._spec
+
+    @property
+    def model_id(self) -> str:
+        return self._engine.model_id
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return self._engine.providers
+
+    def placement(self) -> tuple[Placement, ...]:
+        return self._engine.placement()
+
+    def executor(self, batch: int) -> Executor:
+        return _ObservedExecutor(self._engine.executor(batch), self)
+
+    def observe(self, executor: Executor) -> None:
+        """Gather what an executor's last step met."""
+        for name, gathered in self._gathered.items():
+            gathered.add(executor.outputs[_observed(name)])
+        states = executor.read_state()
+        for i, gathered in self._gathered_states.items():
+            gathered.add(states[i])
+        self.steps += 1
+
+    def inputs(self) -> Mapping[str, Activation]:
+        """Return what each weight met, by qualified name."""
+        found = {name: gathered.activation() for name, gathered in self._gathered.items()}
+        return {qualified(self._stage, weight): found[value] for weight, value in self._weights.items()}
+
+    def states(self) -> Mapping[str, Activation]:
+        """Return what each float32 state was, by qualified name."""
+        names = [state.input for state in self._spec.states]
+        return {qualified(self._stage, names[i]): each.activation() for i, each in self._gathered_states.items()}
+
+
+class _ObservedExecutor:
+    """An executor whose every step is observed."""
+
+    def __init__(self, executor: Executor, observer: Observer) -> None:
+        self._executor = executor
+        self._observer = observer
+        self.batch = executor.batch
+        self.inputs = executor.inputs
+        self.outputs = executor.outputs
+
+    def run(self) -> None:
+        self._executor.run()
+        self._observer.observe(self._executor)
+
+    def read_state(self) -> tuple[Array, ...]:
+        return self._executor.read_state()
+
+    def write_state(self, arrays: Sequence[Array]) -> None:
+        self._executor.write_state(arrays)
+
+    def reset_row(self, row: int) -> None:
+        self._executor.reset_row(row)
+
+    def move_row(self, source: int, target: int) -> None:
+        self._executor.move_row(source, target)
+
+
+def _with_outputs(graph: Graph, values: Mapping[str, int]) -> bytes:
+    """Return a graph that also gives some of its values, `values` by their columns, as `[batch, rows, columns]`."""
+    model = graph.model()
+    ShapeInferencePass()(model)
+    found = {value.name: value for node in model.graph for value in node.outputs}
+    found |= {value.name: value for value in model.graph.inputs}
+    dynamic = graph.spec.batch == "dynamic"
+    extra = []
+    for name, columns in values.items():
+        value = found[name]
+        if value.shape is None:
+            raise InputError(f"the shape of {name} is not known, so what its weights meet cannot be observed")
+        rows = math.prod(axis for axis in value.shape if isinstance(axis, int)) // columns
+        shape = add_constant(model.graph, "observed_shape", np.array([-1 if dynamic else 1, rows, columns], np.int64))
+        copy = ir.node("Reshape", [value, shape])
+        output = copy.outputs[0]
+        axes = (BATCH if dynamic else 1, rows, columns)
+        output.name, output.type = _observed(name), ir.TensorType(ir.DataType.FLOAT)
+        output.shape = ir.Shape([ir.SymbolicDim(axis) if isinstance(axis, str) else axis for axis in axes])
+        model.graph.append(copy)
+        model.graph.outputs.append(output)
+        extra.append(TensorSpec(_observed(name), "float32", axes, "frame"))
+    proto = ir.to_proto(model)
+    write_spec(proto, replace(graph.spec, outputs=(*graph.spec.outputs, *extra)))
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def _observed(name: str) -> str:
+    return f"observed.{name}"
