@@ -1,13 +1,14 @@
 """Quality: what a form of a model costs in the model's own terms, and how sure that is on a finite recording."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn_export.confidence import half_interval, margin
 from edgernn_export.likelihood import kl_nats, step_nats
 from edgernn_export.outputs import outputs_along
 from edgernn_export.recording import Recording
@@ -20,13 +21,8 @@ Losses = NDArray[np.float64]
 Metric = Callable[[Engine, Recording], "float | Losses"]
 """A loss of one's own, smaller is better: one number, or one for each step, sequence or sample of the recording."""
 
-_BLOCKS: Final = 100
-_FEWEST_BLOCKS: Final = 10
-_RESAMPLES: Final = 2000
-_SEED: Final = 0
-_INTERVAL: Final = (2.5, 97.5)
-_SURE: Final = 99.0
-_MOST_NATS: Final = 700.0
+_BLOCK: Final = 256
+_MOST_NATS: Final = 300.0
 """More are counted as these, whose exponential is still a number."""
 
 
@@ -40,8 +36,9 @@ class Quality:
         after: The metric of its form.
         relative: The loss: by how much the perplexity, the likelihood of a step or a metric of one's own is worse, as
             a share; for signals the power of the noise as a share of the signal's.
-        interval: The 95% confidence interval of the loss; None for a metric that is a single number.
-        upper: What the loss stays below with 99% confidence; the loss itself where there is no interval.
+        interval: The 95% confidence interval of the loss; None with fewer than 10 steps or numbers.
+        upper: What the loss stays below with 99.9% confidence on as much other data that are like these; infinite with
+            fewer than 10 steps, and the loss itself for a metric that is a single number.
         kl_nats: The mean Kullback-Leibler divergence of the model's token distribution from its form's, in nats per
             step; None for models without tokens.
         max_abs: The largest absolute difference in the main output.
@@ -89,14 +86,16 @@ class Judge:
             raise InputError("the model's outputs become NaN or infinite on what its quality is measured on")
         self.metric: MetricName = "custom" if metric is not None else metric_of(engine.spec, recording)
         self._before = self._losses(engine, self._outputs)
+        if not np.isfinite(self._before).all():
+            raise InputError("the metric gave numbers that are not finite for the model as it is")
         if self.metric in ("custom", "snr_db") and not self._before.mean() > 0:
             raise InputError(f"{self.metric} cannot be compared: before, the model's is {self._before.mean():g}")
 
     def quality(self, engine: Engine) -> Quality:
-        """Return what a form of the model costs; infinitely much if its outputs become NaN or infinite.
+        """Return what a form of the model costs; infinitely much if an output or a loss becomes NaN or infinite.
 
         Raises:
-            InputError: If a metric of one's own gives other numbers than before.
+            InputError: If a metric of one's own fails, or gives another number of losses than before.
         """
         outputs = outputs_along(engine, self._recording)
         if not np.isfinite(outputs).all():
@@ -104,17 +103,20 @@ class Judge:
         before, after = self._before, self._losses(engine, outputs)
         if before.shape != after.shape:
             raise InputError(f"the metric gave {before.size} numbers for the model and {after.size} for a form of it")
-        loss = float(self._loss(before.mean(), after.mean()))
-        resampled = self._resampled(before, after)
+        if not np.isfinite(after).all():
+            return self._lost()
+        loss, parts = self._loss(after)
+        single = self._custom is not None and after.size == 1
+        half = half_interval(parts)
         return Quality(
             metric=self.metric,
             before=self._figure_before,
             after=self._figure(after.mean()),
             relative=loss,
-            interval=None if resampled is None else _percentiles(resampled, _INTERVAL),
-            upper=loss if resampled is None else max(loss, *_percentiles(resampled, (_SURE, _SURE))),
+            interval=(loss - half, loss + half) if math.isfinite(half) else None,
+            upper=loss if single else loss + margin(parts),
             kl_nats=kl_nats(self._outputs, outputs) if self._tokens else None,
-            max_abs=float(np.abs(_noise(outputs, self._outputs)).max()),
+            max_abs=float(_distances(outputs, self._outputs).max()),
             steps=len(self._recording),
         )
 
@@ -145,15 +147,18 @@ class Judge:
         if self._custom is not None:
             return _own_losses(self._custom, engine, self._recording)
         if self.metric == "snr_db":
-            silence = np.zeros(1) if outputs is self._outputs else self._outputs
-            return np.asarray(np.square(_noise(outputs, silence)).reshape(len(outputs), -1).sum(axis=1))
+            return _powers(outputs, None if outputs is self._outputs else self._outputs)
         return step_nats(self._spec, outputs, self._recording)
 
-    def _loss(self, before: "Losses | np.float64", after: "Losses | np.float64") -> "Losses | np.float64":
-        """Return the loss for mean losses before and after."""
+    def _loss(self, after: Losses) -> tuple[float, Losses]:
+        """Return the loss, and what each step adds to it: values whose mean scatters as the loss does."""
+        before = self._before
         if self.metric in ("perplexity", "nats"):
-            return np.expm1(np.minimum(after - before, _MOST_NATS))
-        return after / before - (self.metric == "custom")
+            more = after - before
+            loss = math.expm1(min(float(more.mean()), _MOST_NATS))
+            return loss, (1 + loss) * more
+        ratio = float(after.mean() / before.mean())
+        return ratio - (self.metric == "custom"), (after - ratio * before) / before.mean()
 
     def _figure(self, mean: np.float64) -> float:
         """Return the metric for a mean loss."""
@@ -162,18 +167,6 @@ class Judge:
         if self.metric == "snr_db":
             return 10 * math.log10(self._before.mean() / mean) if mean > 0 else math.inf
         return float(mean)
-
-    def _resampled(self, before: Losses, after: Losses) -> Losses | None:
-        """Return the losses of recordings made of random blocks of this one, which keep what neighbours share."""
-        count = min(_BLOCKS, before.size)
-        if count < _FEWEST_BLOCKS:
-            return None
-        lengths = np.array([len(part) for part in np.array_split(before, count)])
-        starts = np.concatenate([[0], lengths.cumsum()[:-1]])
-        sums = np.stack([np.add.reduceat(losses, starts) for losses in (before, after)])
-        chosen = np.random.default_rng(_SEED).integers(0, count, (_RESAMPLES, count))
-        means = sums[:, chosen].sum(axis=-1) / lengths[chosen].sum(axis=-1)
-        return np.asarray(self._loss(means[0], means[1]))
 
 
 def _own_losses(metric: Metric, engine: Engine, recording: Recording) -> Losses:
@@ -185,15 +178,32 @@ def _own_losses(metric: Metric, engine: Engine, recording: Recording) -> Losses:
         raise InputError(f"the metric {name} failed: {type(error).__name__}: {last_line(error)}") from error
     if losses.ndim > 1:
         raise InputError(f"the metric must give a number, or a row of them, got an array of shape {losses.shape}")
-    if not losses.size or not np.isfinite(losses).all():
-        raise InputError("the metric gave numbers that are not finite, or none")
+    if not losses.size:
+        raise InputError("the metric gave no numbers")
     return losses
 
 
-def _noise(outputs: Array, reference: Array) -> Losses:
-    return np.asarray(outputs.astype(np.float64) - reference.astype(np.float64))
+def _powers(outputs: Array, reference: Array | None) -> Losses:
+    """Return the power of each step `[steps]`, of the difference where there is a reference."""
+    powers = np.empty(len(outputs))
+    for rows in _blocks(len(outputs)):
+        signal = outputs[rows].astype(np.float64)
+        if reference is not None:
+            signal = signal - reference[rows].astype(np.float64)
+        powers[rows] = np.square(signal).reshape(len(signal), -1).sum(axis=1)
+    return powers
 
 
-def _percentiles(values: Losses, shares: tuple[float, float]) -> tuple[float, float]:
-    low, high = np.percentile(values, shares)
-    return float(low), float(high)
+def _distances(outputs: Array, reference: Array) -> Losses:
+    """Return the largest absolute difference of each step, `[steps]`."""
+    largest = np.empty(len(outputs))
+    for rows in _blocks(len(outputs)):
+        apart = np.abs(outputs[rows].astype(np.float64) - reference[rows].astype(np.float64))
+        largest[rows] = apart.reshape(len(apart), -1).max(axis=1)
+    return largest
+
+
+def _blocks(steps: int) -> Iterator[slice]:
+    """Yield slices of a few hundred steps, so that copies in double precision stay small."""
+    for start in range(0, steps, _BLOCK):
+        yield slice(start, start + _BLOCK)

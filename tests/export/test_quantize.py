@@ -154,7 +154,7 @@ def test_the_report_tells_what_was_written(
     assert report.calibration is not None
     assert report.calibration.steps == len(calibration)
     assert (report.sensitivities, report.frontier, report.float_p50_us) == ((), (), None)
-    plan = plan_of("int4", source.weights)
+    plan = plan_of("int4", source)
     builder = Builder(source, calibrate(source, calibration))
     for node in report.nodes:
         weight = source.weights[node.name]
@@ -168,7 +168,7 @@ def test_the_report_tells_what_was_written(
 
 def test_int4_keeps_tables_and_a_small_head_in_int8(tiny_path: Callable[..., Path]) -> None:
     def formats(cell: str) -> dict[str, object]:
-        return dict(plan_of("int4", Source.open(tiny_path(cell)).weights))
+        return dict(plan_of("int4", Source.open(tiny_path(cell))))
 
     lstm, elman = formats("lstm"), formats("elman")
     assert {name for name, form in lstm.items() if form == INT8} == {
@@ -186,7 +186,7 @@ def test_expanded_weights_compute_the_step_of_the_float_graph_with_the_stored_nu
 ) -> None:  # fmt: skip
     source, report = Source.open(tiny_path(cell)), form(cell, precision, expand=True)
     builder = Builder(source, calibrate(source, calibration))
-    expected = with_stored(source, builder, plan_of(precision, source.weights))
+    expected = with_stored(source, builder, plan_of(precision, source))
     made = outputs_along(OrtEngine(report.path), recording.head(50))
     np.testing.assert_allclose(made, outputs_along(expected, recording.head(50)), rtol=0, atol=1e-4)
     if precision != "fp16":

@@ -217,7 +217,7 @@ def broken(*_: object) -> float:
 METRICS: dict[str, tuple[Callable[[], Metric], str]] = {
     "NaN": (lambda: lambda *_: math.nan, "numbers that are not finite"),
     "some NaN": (lambda: lambda *_: np.array([1.0, math.nan]), "numbers that are not finite"),
-    "nothing": (lambda: lambda *_: np.zeros(0), "not finite, or none"),
+    "nothing": (lambda: lambda *_: np.zeros(0), "the metric gave no numbers"),
     "another number of values": (lambda: counted(20, 19), "gave 20 numbers for the model and 19 for a form"),
     "zero": (lambda: lambda *_: 0.0, "cannot be compared"),
     "a table": (lambda: lambda *_: np.ones((3, 2)), r"got an array of shape \(3, 2\)"),
@@ -238,7 +238,7 @@ def test_a_form_whose_outputs_become_infinite_is_not_written(tmp_path: Path) -> 
     peaks = (large @ step.weight.detach().numpy()).max(axis=1, keepdims=True)
     recording = Recording.of("frame", large * (88.6 / peaks))  # exp(88.8) is no float32
     quantize(source, tmp_path / "fp16.onnx", precision="fp16", recording=recording)
-    with refused(tmp_path, QuantizationError, "outputs become NaN or infinite, so nothing was written"):
+    with refused(tmp_path, QuantizationError, "outputs or states become NaN or infinite; nothing was written"):
         quantize(source, tmp_path / "x.onnx", precision="int4", recording=recording, method="nearest")
 
 

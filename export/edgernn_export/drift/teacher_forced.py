@@ -52,13 +52,13 @@ class TeacherForced:
 
     Attributes:
         steps: The number of steps.
-        max_abs: The largest absolute difference in the main output.
+        max_abs: The largest absolute difference in an output.
         mean_abs: The mean absolute difference in it.
         kl_nats: The mean Kullback-Leibler divergence of the source's token distribution from the
             candidate's, in nats per step; None for models without logits.
         first_divergence: The first step at which `max_abs` exceeded the tolerance; None if it never did.
         states: The drift of each state.
-        growth: The largest absolute difference in the main output of each step.
+        growth: The largest absolute difference in an output of each step.
         kl_growth: The divergence of each step, in nats; None for models without logits.
     """
 
@@ -103,6 +103,7 @@ def teacher_forced(
     recording.check(source.spec)
     first, second = source.executor(1), candidate.executor(1)
     output = source.spec.main_output
+    beside = [each.name for each in source.spec.outputs if each != output]
     tokens = output.role == "logits" and source.spec.distribution == "categorical"
     distances = np.empty((len(recording), 2))
     divergences = np.zeros(len(recording))
@@ -113,7 +114,8 @@ def teacher_forced(
             executor.run()
         left, right = first.outputs[output.name], second.outputs[output.name]
         distance = _distance(left, right)
-        distances[step] = distance.max(), distance.mean()
+        others = [_distance(first.outputs[name], second.outputs[name]).max() for name in beside]
+        distances[step] = max([distance.max(), *others], key=_nan_last), distance.mean()
         if tokens:
             divergences[step] = _kl_nats(left[0], right[0])
         before, after = first.read_state(), second.read_state()
@@ -144,6 +146,11 @@ def _state_drifts(spec: Spec, drift: Numbers, sizes: Numbers, tolerance: float) 
         )
 
     return tuple(of(*each) for each in zip(spec.states, drift.T, sizes.T, strict=True))
+
+
+def _nan_last(value: float) -> float:
+    """Return what sorts NaN behind all numbers."""
+    return math.inf if math.isnan(value) else value
 
 
 def _guilt(state: StateDrift) -> tuple[float, float]:

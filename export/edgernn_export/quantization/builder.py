@@ -34,13 +34,13 @@ class QuantizedNode:
         name: The name of its weights.
         shape: Their shape `[K, N]`.
         format: How they are stored.
-        max_error: The largest absolute error of a weight; None where it is stored as it meets the operator.
+        max_error: The largest absolute error of a weight.
     """
 
     name: str
     shape: tuple[int, int]
     format: str
-    max_error: float | None
+    max_error: float
 
 
 class Builder:

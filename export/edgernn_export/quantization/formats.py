@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from edgernn_export.quantization.blocks import SMALLEST_BLOCK, Bits
-from edgernn_export.quantization.weights import Weight
+from edgernn_export.quantization.blocks import Bits
+from edgernn_export.quantization.source import Source
 
 Precision = Literal["int8", "int4", "int8-portable", "fp16", "mixed"]
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
@@ -53,26 +53,22 @@ INT4: Final = Blocked(4, 128)
 _SMALL_SHARE: Final = 1 / 8
 
 
-def plan_of(precision: Precision, weights: Mapping[str, Weight]) -> Plan:
+def plan_of(precision: Precision, source: Source) -> Plan:
     """Return what a precision stores where.
 
     int4 keeps tables, and products that no state depends on, in int8 where those are a small share of the weights:
-    errors there go straight into the output, and the bytes hardly count.
+    errors there go straight into the output, and the bytes hardly count. So are stages that quality is not measured of.
 
     Args:
         precision: The precision; not `mixed`, which is searched.
-        weights: The matrices of the source by their qualified names.
+        source: The model.
     """
-    worth = {name: each for name, each in weights.items() if each.kind == "product" or _fills_a_block(each)}
+    weights = source.weights
     if precision != "int4":
         forms: Mapping[Precision, Format] = {"int8-portable": Portable(), "fp16": Half()}
-        return dict.fromkeys(worth, forms.get(precision, INT8))
-    products = {name: each.array.size for name, each in worth.items() if each.kind == "product"}
-    heads = {name: size for name, size in products.items() if not worth[name].leads_to_state}
+        return dict.fromkeys(weights, forms.get(precision, INT8))
+    products = {name: each.array.size for name, each in weights.items() if each.kind == "product"}
+    heads = {name: size for name, size in products.items() if not weights[name].leads_to_state}
     spared = set(heads) if sum(heads.values()) <= _SMALL_SHARE * sum(products.values()) else set()
-    return {name: INT4 if name in products and name not in spared else INT8 for name in worth}
-
-
-def _fills_a_block(table: Weight) -> bool:
-    """Return whether the rows of a table are long enough to be worth a block."""
-    return int(table.array.shape[1]) >= SMALLEST_BLOCK
+    coarse = {name for name in products if name not in spared and source.judged(name)}
+    return {name: INT4 if name in coarse else INT8 for name in weights}

@@ -15,7 +15,7 @@ from edgernn_export.quantization.source import Graph, qualified
 from edgernn_runtime.engine import Array, Executor, Placement
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.errors import InputError
-from edgernn_runtime.spec import BATCH, Spec, TensorSpec
+from edgernn_runtime.spec import Spec, TensorSpec
 
 
 class Observer:
@@ -24,10 +24,11 @@ class Observer:
     def __init__(self, stage: str, graph: Graph) -> None:
         """Open a graph; an InputError if the shape of what a weight is multiplied with is not known."""
         self._stage = stage
-        self._weights = {each.name: each.input for each in graph.weights if each.kind == "product"}
-        values = {each.input: len(each.array) for each in graph.weights if each.kind == "product"}
+        products = [each for each in graph.weights if each.kind == "product"]
+        self._weights = {each.name: each.inputs for each in products}
+        values = {name: len(each.array) for each in products for name in each.inputs}
         self._engine = OrtEngine(_with_outputs(graph, values))
-        self._gathered = {name: Gathered(name, moments=True) for name in values}
+        self._gathered = {names: Gathered(names[0], moments=True) for names in self._weights.values()}
         self._gathered_states = {
             i: Gathered(state.input, moments=False)
             for i, state in enumerate(graph.spec.states)
@@ -56,8 +57,9 @@ class Observer:
 
     def observe(self, executor: Executor) -> None:
         """Gather what an executor's last step met."""
-        for name, gathered in self._gathered.items():
-            gathered.add(executor.outputs[_observed(name)])
+        for names, gathered in self._gathered.items():
+            for name in names:
+                gathered.add(executor.outputs[_observed(name)])
         states = executor.read_state()
         for i, gathered in self._gathered_states.items():
             gathered.add(states[i])
@@ -65,8 +67,8 @@ class Observer:
 
     def inputs(self) -> Mapping[str, Activation]:
         """Return what each weight met, by qualified name."""
-        found = {name: gathered.activation() for name, gathered in self._gathered.items()}
-        return {qualified(self._stage, weight): found[value] for weight, value in self._weights.items()}
+        found = {names: gathered.activation() for names, gathered in self._gathered.items()}
+        return {qualified(self._stage, weight): found[names] for weight, names in self._weights.items()}
 
     def states(self) -> Mapping[str, Activation]:
         """Return what each float32 state was, by qualified name."""
@@ -102,31 +104,51 @@ class _ObservedExecutor:
 
 
 def _with_outputs(graph: Graph, values: Mapping[str, int]) -> bytes:
-    """Return a graph that also gives some of its values, `values` by their columns, as `[batch, rows, columns]`."""
-    model = graph.model()
-    ShapeInferencePass()(model)
+    """Return a graph at batch 1 that also gives some values, `values` by their columns, as `[1, rows, columns]`."""
+    model, spec = graph.model(), _one_row(graph.spec)
+    _fix_shapes(model, spec)
     found = {value.name: value for node in model.graph for value in node.outputs}
     found |= {value.name: value for value in model.graph.inputs}
-    dynamic = graph.spec.batch == "dynamic"
     extra = []
     for name, columns in values.items():
         value = found[name]
-        if value.shape is None:
+        sizes = [axis for axis in value.shape or () if isinstance(axis, int)]
+        if value.shape is None or len(sizes) < len(value.shape):
             raise InputError(f"the shape of {name} is not known, so what its weights meet cannot be observed")
-        rows = math.prod(axis for axis in value.shape if isinstance(axis, int)) // columns
-        shape = add_constant(model.graph, "observed_shape", np.array([-1 if dynamic else 1, rows, columns], np.int64))
-        copy = ir.node("Reshape", [value, shape])
+        axes = (1, math.prod(sizes) // columns, columns)
+        copy = ir.node("Reshape", [value, add_constant(model.graph, "observed_shape", np.array(axes, np.int64))])
         output = copy.outputs[0]
-        axes = (BATCH if dynamic else 1, rows, columns)
-        output.name, output.type = _observed(name), ir.TensorType(ir.DataType.FLOAT)
-        output.shape = ir.Shape([ir.SymbolicDim(axis) if isinstance(axis, str) else axis for axis in axes])
+        output.name, output.type, output.shape = _observed(name), ir.TensorType(ir.DataType.FLOAT), ir.Shape(axes)
         model.graph.append(copy)
         model.graph.outputs.append(output)
         extra.append(TensorSpec(_observed(name), "float32", axes, "frame"))
     proto = ir.to_proto(model)
-    write_spec(proto, replace(graph.spec, outputs=(*graph.spec.outputs, *extra)))
+    write_spec(proto, replace(spec, outputs=(*spec.outputs, *extra)))
     content: bytes = proto.SerializeToString()
     return content
+
+
+def _one_row(spec: Spec) -> Spec:
+    """Return the Spec of the same graph at batch 1."""
+    return replace(
+        spec,
+        batch=1,
+        inputs=tuple(replace(each, shape=each.sized(1)) for each in spec.inputs),
+        outputs=tuple(replace(each, shape=each.sized(1)) for each in spec.outputs),
+        states=tuple(replace(each, shape=each.sized(1)) for each in spec.states),
+    )
+
+
+def _fix_shapes(model: ir.Model, spec: Spec) -> None:
+    """Give all values of a graph the shapes that they have at batch 1."""
+    shapes = {each.name: each.shape for each in (*spec.inputs, *spec.outputs)}
+    shapes |= {name: state.shape for state in spec.states for name in (state.input, state.output)}
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.shape = ir.Shape(shapes[str(value.name)])
+    ShapeInferencePass()(model)
 
 
 def _observed(name: str) -> str:

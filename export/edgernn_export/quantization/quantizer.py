@@ -57,6 +57,8 @@ class QuantizeReport:
         quality: What it costs.
         drift: The distance to the source along the recording, both fed the same inputs.
         relowered: Whether the source's fused cells became plain products and activations first.
+        left: Fused cells that could not, and stay float32, by operator.
+        unjudged: Stages of a bundle with streams of their own, of which its quality says nothing; never int4.
         calibration: What weights and states met; None if there was nothing to calibrate with.
         sensitivities: What each matrix costs alone; empty if that was not asked for.
         frontier: The mixes that a search found, smallest first; empty without a search.
@@ -72,6 +74,8 @@ class QuantizeReport:
     quality: Quality
     drift: TeacherForced
     relowered: bool
+    left: tuple[str, ...]
+    unjudged: tuple[str, ...]
     calibration: Calibration | None
     sensitivities: tuple[Sensitivity, ...]
     frontier: tuple[Point, ...]
@@ -109,8 +113,8 @@ def quantize(
         stage_calibrations: The same for stages of a bundle that have streams of their own, by stage.
         method: How products are rounded; `clipped` and `gptq` need the calibration.
         metric: A loss of one's own; see `Judge`.
-        max_loss: The largest loss, as a share; its 99% confidence bound must stay below.
-        max_drift: The largest absolute difference of an output, fed the same inputs.
+        max_loss: The largest loss, as a share; its 99.9% confidence bound must stay below.
+        max_drift: The largest absolute difference of an output, both fed the recording as one stream.
         expand: Whether weights are only stored in fewer bits, and float32 once the model is loaded.
         sensitivity: Whether to measure what each matrix costs alone.
         overwrite: Whether an existing file may be replaced.
@@ -151,6 +155,8 @@ def quantize(
         quality=made.quality,
         drift=drift,
         relowered=model.relowered,
+        left=model.left,
+        unjudged=model.unjudged,
         calibration=met,
         sensitivities=found,
         frontier=made.frontier,
@@ -171,7 +177,7 @@ class _Made:
 
 def _planned(source: Source, builder: Builder, judge: Judge, precision: Precision) -> _Made:
     """Return the form that a precision prescribes."""
-    plan = plan_of(precision, source.weights)
+    plan = plan_of(precision, source)
     contents = builder.build(plan, precision)
     return _Made(plan, contents, judge.quality(source.opened(contents)))
 
@@ -210,10 +216,11 @@ def _check_settings(
 
 
 def _check_gates(quality: Quality, drift: TeacherForced, *, max_loss: float | None, max_drift: float | None) -> None:
-    if not math.isfinite(quality.max_abs):
-        raise QuantizationError("the quantized model's outputs become NaN or infinite, so nothing was written")
+    apart = [quality.max_abs, drift.max_abs, *(state.max_abs for state in drift.states)]
+    if not all(map(math.isfinite, apart)):
+        raise QuantizationError("the quantized model's outputs or states become NaN or infinite; nothing was written")
     if max_loss is not None and not quality.upper <= max_loss:
-        sure = "" if quality.interval is None else f", and {100 * quality.upper:+.3g}% cannot be ruled out"
+        sure = f", and {100 * quality.upper:+.3g}% cannot be ruled out" if quality.upper > quality.relative else ""
         raise GateError(
             f"the loss is {100 * quality.relative:+.3g}%{sure}; the limit is {100 * max_loss:.3g}%, nothing was written"
         )

@@ -26,6 +26,8 @@ def to_record(report: QuantizeReport) -> dict[str, object]:
         "quality": asdict(report.quality),
         "drift": {"steps": report.drift.steps, **forced_record(report.drift)},
         "relowered": report.relowered,
+        "left": list(report.left),
+        "unjudged": list(report.unjudged),
         "calibration": None if report.calibration is None else _calibration(report.calibration),
         "sensitivities": [asdict(each) for each in report.sensitivities],
         "frontier": [{**asdict(point), "quality": _short(point.quality)} for point in report.frontier],

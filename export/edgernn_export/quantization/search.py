@@ -1,7 +1,8 @@
-"""Search: the smallest mix of precisions whose loss stays within a budget."""
+"""Search: the mix of precisions with the fewest bytes whose loss stays within a budget."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from edgernn_export.quality import Judge, Quality
 from edgernn_export.quantization.builder import Builder
@@ -9,11 +10,12 @@ from edgernn_export.quantization.calibration import Progress
 from edgernn_export.quantization.formats import INT4, INT8, Blocked, Plan
 from edgernn_export.quantization.sensitivity import Sensitivity
 from edgernn_export.quantization.source import Source
-from edgernn_export.quantization.weights import Weight
 from edgernn_runtime.errors import GateError
 
-_LADDERS: dict[str, tuple[Blocked | None, ...]] = {"product": (INT4, INT8, None), "table": (INT8, None)}
-"""What a matrix may be stored as, smallest and fastest first; None is float32."""
+_PRODUCT: Final = (INT4, INT8, None)
+_TABLE: Final = (INT8, None)
+_UNJUDGED: Final = (INT8,)
+"""What a matrix may be stored as, smallest and fastest first; None is float32. Nothing is known of the unjudged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Candidate:
         plan: The formats of the weights.
         bytes: The size of its files.
         quality: What it costs.
-        kept: Whether its loss stays within the budget with 99% confidence.
+        kept: Whether its loss stays within the budget with 99.9% confidence.
     """
 
     plan: Plan
@@ -49,6 +51,10 @@ class Search:
         self._budget = budget
         self._progress = progress
         self._weights = source.weights
+        self._ladders: Mapping[str, tuple[Blocked | None, ...]] = {
+            name: (_PRODUCT if each.kind == "product" else _TABLE) if source.judged(name) else _UNJUDGED
+            for name, each in self._weights.items()
+        }
         self._measured: dict[tuple[int, ...], Candidate] = {}
 
     @property
@@ -94,12 +100,11 @@ class Search:
         for name in order:
             if self._form(name, levels[name]) == INT4:
                 return name
-        left = [name for name in order if self._form(name, levels[name]) is not None]
+        left = [name for name in order if levels[name] + 1 < len(self._ladders[name])]
         return left[0] if len(left) > 1 else None
 
     def _form(self, name: str, level: int) -> Blocked | None:
-        weight: Weight = self._weights[name]
-        return _LADDERS[weight.kind][level]
+        return self._ladders[name][level]
 
     def _measure(self, levels: Mapping[str, int]) -> Candidate:
         key = tuple(levels.values())

@@ -41,11 +41,12 @@ class Sensitivity:
 
 
 def sensitivities(source: Source, builder: Builder, judge: Judge, progress: Progress) -> tuple[Sensitivity, ...]:
-    """Return what each matrix costs: products in int4, tables in int8.
+    """Return what each matrix costs that is judged: products in int4, tables in int8.
 
     Only the weights are rounded; what rounded activations add is in the quality of the whole.
     """
-    parts = [(name, weight, part) for name, weight in source.weights.items() for part in weight.parts]
+    judged = {name: weight for name, weight in source.weights.items() if source.judged(name)}
+    parts = [(name, weight, part) for name, weight in judged.items() for part in weight.parts]
     found = []
     for done, (name, weight, part) in enumerate(parts):
         progress("sensitivity", done, len(parts))

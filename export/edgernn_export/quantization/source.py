@@ -10,6 +10,7 @@ import onnx_ir as ir
 from edgernn_export.bundle_files import check_bundle_target, write_bundle
 from edgernn_export.metadata import check_model_target, lowering_of, read_model, weight_bytes, write_spec
 from edgernn_export.passes import optimize
+from edgernn_export.passes.drop_sequence_axis import RECURRENT
 from edgernn_export.passes.lower_recurrent import lower_recurrent
 from edgernn_export.passes.split_gemm import split_gemm
 from edgernn_export.quantization.weights import Weight, find_weights
@@ -83,6 +84,22 @@ class Source:
     def relowered(self) -> bool:
         """Whether its cells were fused operators, which are plain products and activations here."""
         return any(graph.relowered for graph in self.graphs.values())
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The recurrent operators that could not become plain ones, each once."""
+        nodes = [node for graph in self.graphs.values() for node in graph.proto.graph.node]
+        return tuple(dict.fromkeys(node.op_type for node in nodes if node.op_type in RECURRENT))
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """The stages with streams of their own, which do not step when the bundle does."""
+        stages = {} if self.bundle is None else self.bundle.stages
+        return tuple(name for name, stage in stages.items() if stage.every is None)
+
+    def judged(self, name: str) -> bool:
+        """Return whether the quality of the whole depends on the weight of a qualified name."""
+        return name.partition("/")[0] not in self.unjudged
 
     @property
     def size(self) -> int:

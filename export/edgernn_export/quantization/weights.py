@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgernn_export.passes.edit import constant_of, nodes_of, operand
+from edgernn_export.quantization.blocks import SMALLEST_BLOCK
 from edgernn_runtime.errors import QuantizationError
 from edgernn_runtime.spec import Spec
 
@@ -38,7 +39,7 @@ class Weight:
         name: Its name in the graph.
         kind: A `product` `[K, N]` that a MatMul multiplies by, or a `table` `[rows, N]` that a Gather reads.
         array: The weights, float32.
-        input: The name of the value that a product multiplies, the last one where there are several; empty for a table.
+        inputs: The names of the values that a product multiplies; empty for a table.
         parts: What its rows were in the source.
         leads_to_state: Whether a state depends on it.
     """
@@ -46,7 +47,7 @@ class Weight:
     name: str
     kind: Kind
     array: NDArray[np.float32]
-    input: str
+    inputs: tuple[str, ...]
     parts: tuple[Part, ...]
     leads_to_state: bool
 
@@ -64,19 +65,24 @@ def find_weights(model: ir.Model, spec: Spec) -> tuple[Weight, ...]:
         kind: Kind = "product" if node.op_type == "MatMul" else "table"
         value = operand(node, 1 if kind == "product" else 0)
         array = constant_of(value)
-        if array is None or array.ndim != 2 or array.dtype != np.float32:
-            continue
-        if kind == "table" and node.attributes.get_int("axis", 0) != 0:
+        if array is None or array.ndim != 2 or array.dtype != np.float32 or not _fits(node, kind, array):
             continue
         name = str(value.name)
-        if name in found and found[name].kind != kind:
-            read_twice.add(name)
         if not np.isfinite(array).all():
             raise QuantizationError(f"{name} holds NaN or infinity, so it cannot be quantized")
-        given = str(operand(node, 0).name) if kind == "product" else ""
-        leads = node in before_state or (name in found and found[name].leads_to_state)
-        found[name] = Weight(name, kind, array.astype(np.float32), given, tuple(_parts(node, name, array)), leads)
+        earlier = found.get(name)
+        if earlier is not None and earlier.kind != kind:
+            read_twice.add(name)
+        inputs = (str(operand(node, 0).name),) if kind == "product" else ()
+        inputs = tuple(dict.fromkeys((*(earlier.inputs if earlier else ()), *inputs)))
+        leads = node in before_state or (earlier is not None and earlier.leads_to_state)
+        found[name] = Weight(name, kind, array.astype(np.float32), inputs, tuple(_parts(node, name, array)), leads)
     return tuple(weight for name, weight in found.items() if name not in read_twice)
+
+
+def _fits(node: ir.Node, kind: Kind, array: NDArray[np.floating]) -> bool:
+    """Return whether a table is read by row, and its rows are long enough to be worth a block."""
+    return kind == "product" or (node.attributes.get_int("axis", 0) == 0 and array.shape[1] >= SMALLEST_BLOCK)
 
 
 def users_of(model: ir.Model, weight: Weight) -> list[ir.Node]:

@@ -28,7 +28,7 @@ class Form:
         lowering: Which operators its cells are: `cell` or `fused`.
         precision: How its weights are stored.
         quality: What it costs; None for the source itself.
-        kept: Whether its loss stays within the budget with 99% confidence.
+        kept: Whether its loss stays within the budget with 99.9% confidence.
     """
 
     source: Source
@@ -81,7 +81,7 @@ class Forms:
         kept = False
         for done, precision in enumerate(kinds):
             self._progress("quality", done, len(kinds))
-            contents = self._builder.build(plan_of(precision, self._source.weights), precision)
+            contents = self._builder.build(plan_of(precision, self._source), precision)
             kept = self._add("cell", precision, contents)
         if kept:
             return

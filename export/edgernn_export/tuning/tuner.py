@@ -49,7 +49,7 @@ def tune(
     Args:
         source: A float32 step model, or a bundle's folder.
         target: The file or folder to write.
-        max_loss: The largest loss, as a share; its 99% confidence bound must stay below.
+        max_loss: The largest loss, as a share; its 99.9% confidence bound must stay below.
         recording: What quality is measured on.
         calibration: What the float32 model is calibrated on; no part of the recording.
         stage_calibrations: The same for stages of a bundle that have streams of their own, by stage.
@@ -103,7 +103,7 @@ def report_file(target: Path) -> Path:
 def _choice(batch: int, settings: Sequence[Setting], latencies: Sequence[Latency]) -> Choice:
     """Return the fastest setting, float32 if it does not beat the fastest float32 in a second run, side by side."""
     floats = [i for i, setting in enumerate(settings) if setting.form.precision == FLOAT]
-    plain = _fastest(floats, latencies)
+    plain = min(floats, key=lambda i: latencies[i].p50)
     best = _fastest(range(len(settings)), latencies)
     if best == plain:
         return Choice(batch, settings[best], latencies[best], latencies[best])

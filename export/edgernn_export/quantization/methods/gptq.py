@@ -43,10 +43,11 @@ def compensated_codes(weight: Weights, moments: NDArray[np.float64], grid: Grid)
 
 
 def _factor(moments: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the upper Cholesky factor of the inverse of damped moments; an input that is always zero counts as one."""
+    """Return the upper Cholesky factor of the inverse of damped moments; always zero counts as typical."""
     damped = moments.copy()
     diagonal = np.diag_indices_from(damped)
-    damped[diagonal] = np.where(damped[diagonal] > 0, damped[diagonal], 1.0)
-    damped[diagonal] += _DAMPING * damped[diagonal].mean()
+    met = damped[diagonal] > 0
+    typical = float(damped[diagonal][met].mean()) if met.any() else 1.0
+    damped[diagonal] = np.where(met, damped[diagonal], typical) + _DAMPING * typical
     factor: NDArray[np.float64] = np.linalg.cholesky(np.linalg.inv(damped)).T
     return factor

@@ -31,13 +31,16 @@ def multiply_portably(model: ir.Model, weight: Weight, low: float, high: float) 
     scale = np.float32((high - low) / _TOP or 1.0)
     point = np.array(np.rint(-low / scale), np.uint8)
     grid = add_constants(graph, f"{weight.name}.input", {"scale": np.array(scale), "zero_point": point})
+    by_sign: dict[bool, list[ir.Value]] = {}
     for node in users_of(model, weight):
         add = only_user(node.outputs[0])
         added = _added(add, node.outputs[0])
-        stored = _stored(graph, weight.name, weight.array if added is None else -weight.array)
+        turned = added is not None
+        if turned not in by_sign:
+            by_sign[turned] = _stored(graph, weight.name, -weight.array if turned else weight.array)
         quantized = ir.node("QuantizeLinear", [operand(node, 0), *grid])
         met = ir.node("DequantizeLinear", [quantized.outputs[0], *grid])
-        weights = ir.node("DequantizeLinear", stored, {"axis": 1})
+        weights = ir.node("DequantizeLinear", by_sign[turned], {"axis": 1})
         product = ir.node("MatMul", [met.outputs[0], weights.outputs[0]])
         nodes = [quantized, met, weights, product]
         if added is None or add is None:
