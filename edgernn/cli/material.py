@@ -16,31 +16,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Recordings for a quantization; no step is in two of them.
+    """Recordings for a quantization.
+
+    What a run keeps, and what is halved here, share no step. Of files that the user names, it is the user who knows.
 
     Attributes:
         recording: What quality and drift are measured on.
-        calibration: What the float32 model is calibrated on.
+        calibration: What the float32 model is calibrated on; None if nothing must be, and there is nothing.
         stages: What stages of a bundle with streams of their own are calibrated on, by stage.
     """
 
     recording: "Recording"
-    calibration: "Recording"
+    calibration: "Recording | None"
     stages: "Mapping[str, Recording]"
 
 
-def find_material(spec: Spec, model: Path, *, data: Path | None, calibration: Path | None, limit: int) -> Material:
-    """Return what a model is calibrated and measured on, at most `limit` steps to measure.
+def find_material(
+    spec: Spec, model: Path, *, data: Path | None, calibration: Path | None, limit: int, needed: bool, promised: bool
+) -> Material:
+    """Return what a model is calibrated and measured on.
 
-    It is calibrated on what is named, or on the training data that its run keeps. Without either, the first half of
-    what it would be measured on calibrates it, which is said. Errors as in `find_recording`, and an InputError if it
-    is too short to be halved.
+    It is calibrated on what is named, or on the training data that its run keeps. Without either, if it must be
+    calibrated, the first half of what it would be measured on does, which is said.
+
+    Args:
+        spec: The model's Spec.
+        model: The model file, or the folder of its bundle.
+        data: What to measure on, as for `find_recording`.
+        calibration: What to calibrate on, as for `find_calibration`.
+        limit: How many steps to measure on at most.
+        needed: Whether the model must be calibrated.
+        promised: Whether a loss is promised, so that random inputs will not do.
+
+    Raises:
+        DataError, InputError: As `find_recording` and `find_calibration`; InputError too if what must be halved is too
+            short.
     """
     from edgernn.tasks import CALIBRATION_STEPS
     from edgernn_export.quantization.calibration import LEAST_STEPS
 
-    recording = find_recording(spec, model, data=data, limit=limit)
+    recording = find_recording(spec, model, data=data, limit=limit, promised=promised)
     found = find_calibration(spec, model, calibration=calibration, limit=CALIBRATION_STEPS)
+    if not needed and (found is None or (calibration is None and len(found) < LEAST_STEPS)):
+        return Material(recording, None, {})
     if found is None:
         if len(recording) < 2 * LEAST_STEPS:
             raise InputError(
@@ -57,7 +75,7 @@ def find_material(spec: Spec, model: Path, *, data: Path | None, calibration: Pa
 
 def _own_streams(model: Path) -> "Mapping[str, Recording]":
     """Return what the run of a bundle keeps for the stages that have streams of their own."""
-    from edgernn.training.run import recording_file
+    from edgernn.tasks import recording_file
     from edgernn_export import Recording
     from edgernn_runtime.bundle_spec import read_bundle
 

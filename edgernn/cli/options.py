@@ -20,14 +20,14 @@ Data = Annotated[
     typer.Option(
         "--data",
         help="A UTF-8 text file, an .npy of frames, or an .npz recording; without it, what the run that MODEL lies in "
-        "keeps for validation, or random inputs.",
+        "keeps for validation, or random inputs where no loss is promised.",
     ),
 ]
 Calibration = Annotated[
     Path | None,
     typer.Option(
-        help="What to calibrate on, files as for --data; without it, the training data that MODEL's run keeps, or half "
-        "of what is measured on.",
+        help="What to calibrate on, files as for --data; without it, the training data that MODEL's run keeps, or, if "
+        "MODEL must be calibrated, half of what is measured on.",
     ),
 ]
 MetricName = Annotated[
@@ -41,7 +41,7 @@ MetricName = Annotated[
 MaxLoss = Annotated[
     str | None,
     typer.Option(
-        help="The largest loss, held with 99% confidence: 0.5% of perplexity or likelihood, or 35dB for signals.",
+        help="The largest loss, held with 99.9% confidence: 0.5% of perplexity or likelihood, or 35dB for signals.",
         metavar="LOSS",
     ),
 ]

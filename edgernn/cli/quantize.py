@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgernn.cli.budget import read_budget
+from edgernn.cli.budget import Budget, read_budget
 from edgernn.cli.console import (
     new_table,
     print_json,
@@ -30,6 +30,7 @@ from edgernn.cli.options import (
     default_target,
     find_metric,
 )
+from edgernn_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from edgernn_export import QuantizeReport
@@ -90,8 +91,9 @@ def quantize(
 ) -> None:
     """Store weights in fewer bits, and measure the cost.
 
-    The model is calibrated along live streams of training data, and measured on data that are held out. More loss
-    than --max-loss, or more drift than --max-drift, is exit code 3, and nothing is written.
+    The model is calibrated along live streams of training data where precision or method need it, and measured on
+    data that are held out. More loss than --max-loss, or more drift than --max-drift, is exit code 3, and nothing is
+    written.
     """
     from edgernn.artefacts.quantization import check_quantization_report, write_quantization_report
     from edgernn_export.quality import metric_of
@@ -99,6 +101,8 @@ def quantize(
     from edgernn_export.quantization.record import to_record
     from edgernn_export.quantization.source import Source
 
+    budget = None if max_loss is None else read_budget(max_loss)
+    _check_settings(precision, budget, max_drift=max_drift, expand=expand)
     model = model if model.name else model.absolute()
     target = output or default_target(model, precision)
     source = Source.open(model)
@@ -107,7 +111,15 @@ def quantize(
         check_quantization_report(report, overwrite=force)
     own_metric = find_metric(metric)
     spec = source.engine().spec
-    material = find_material(spec, model, data=data, calibration=calibration, limit=max_tokens)
+    material = find_material(
+        spec,
+        model,
+        data=data,
+        calibration=calibration,
+        limit=max_tokens,
+        needed=_needs_calibration(precision, method, sensitivity=sensitivity),
+        promised=budget is not None,
+    )
     kind = "custom" if own_metric is not None else metric_of(spec, material.recording)
     with progress_bar() as progress:
         done = quantize_model(
@@ -119,7 +131,7 @@ def quantize(
             stage_calibrations=material.stages,
             method=method.value,
             metric=own_metric,
-            max_loss=None if max_loss is None else read_budget(max_loss, kind),
+            max_loss=None if budget is None else budget.loss_for(kind),
             max_drift=max_drift,
             expand=expand,
             sensitivity=sensitivity,
@@ -128,6 +140,12 @@ def quantize(
         )
     for state in () if done.calibration is None else done.calibration.growing:
         print_warning(f"{state} kept growing while the model was calibrated; a long stream may leave what was met")
+    for operator in done.left:
+        print_warning(f"{operator} runs over several steps inside one, so it stays float32")
+    for stage in done.unjudged:
+        print_warning(
+            f"{stage} has streams of its own, of which these figures say nothing; quantize its file to judge it"
+        )
     if report is not None:
         write_quantization_report(report, done, source.engine(), material.recording, overwrite=force)
         print_message(f"the report lies in {report}")
@@ -135,6 +153,27 @@ def quantize(
         print_json(to_record(done))
     else:
         _print(done)
+
+
+def _check_settings(
+    precision: PrecisionChoice, budget: Budget | None, *, max_drift: float | None, expand: bool
+) -> None:
+    """Check what is wrong whatever the model and the data are, before any work; an InputError names the option."""
+    if max_drift is not None and not math.isfinite(max_drift):
+        raise InputError(f"--max-drift must be finite, got {max_drift}")
+    if precision is PrecisionChoice.MIXED and budget is None:
+        raise InputError("--precision mixed is searched within a budget; give one with --max-loss, as in 0.5%")
+    if expand and precision is PrecisionChoice.INT8_PORTABLE:
+        raise InputError("--expand is not for int8-portable weights; use --precision int8, int4 or fp16")
+
+
+def _needs_calibration(precision: PrecisionChoice, method: MethodChoice, *, sensitivity: bool) -> bool:
+    """Return whether a quantization must know what weights meet."""
+    from edgernn_export.quantization.methods import needs_moments
+
+    if precision is PrecisionChoice.INT8_PORTABLE:
+        return True
+    return needs_moments(method.value) and (precision is not PrecisionChoice.FP16 or sensitivity)
 
 
 def _describe(quality: "Quality") -> str:
@@ -153,10 +192,10 @@ def _describe(quality: "Quality") -> str:
 def _print(report: "QuantizeReport") -> None:
     if report.relowered:
         print_text("the fused cells became plain products and activations first")
-    worst = max((node.max_error, node.name) for node in report.nodes)
+    worst = max(node.max_error for node in report.nodes)
     print_text(
         f"{report.path}: {report.bytes_after:,} bytes ({report.bytes_after / report.bytes_before:.2f} of "
-        f"{report.bytes_before:,}), {len(report.nodes)} weight matrices quantized, largest weight error {worst[0]:.1e}"
+        f"{report.bytes_before:,}), {len(report.nodes)} weight matrices quantized, largest weight error {worst:.1e}"
     )
     print_text(_describe(report.quality))
     drift = report.drift
@@ -178,7 +217,7 @@ def _print_sensitivities(report: "QuantizeReport") -> None:
 
 def _print_frontier(report: "QuantizeReport") -> None:
     names = list(report.frontier[0].formats)
-    table = new_table("", *(f"[{i}]" for i in range(1, len(names) + 1)), "bytes", "p50 us", "loss", "99% sure below")
+    table = new_table("", *(f"[{i}]" for i in range(1, len(names) + 1)), "bytes", "p50 us", "loss", "99.9% sure below")
     for point in report.frontier:
         formats = [point.formats[name] for name in names]
         quality = point.quality

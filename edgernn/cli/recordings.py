@@ -8,7 +8,7 @@ import numpy as np
 from edgernn.cli.console import print_message, print_warning
 from edgernn.cli.values import read_array
 from edgernn_runtime.bundle_spec import BUNDLE_FILE
-from edgernn_runtime.errors import DataError
+from edgernn_runtime.errors import DataError, InputError
 from edgernn_runtime.profiling import random_values
 from edgernn_runtime.spec import Spec
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from edgernn_export import Recording
 
 
-def find_recording(spec: Spec, model: Path, *, run: Path | None = None, data: Path | None, limit: int) -> "Recording":
+def find_recording(
+    spec: Spec, model: Path, *, run: Path | None = None, data: Path | None, limit: int, promised: bool = False
+) -> "Recording":
     """Return what a model is fed to be measured, at most `limit` steps.
 
     That is the data named; else what the run keeps that the model lies in; else, for a model that takes no text,
@@ -30,9 +32,11 @@ def find_recording(spec: Spec, model: Path, *, run: Path | None = None, data: Pa
         data: A recording in an `.npz`, frames `[steps, ...]` in an `.npy`, `[frames, ...]` where a step takes
             several, or text; None to look for a run.
         limit: How many steps to return at most.
+        promised: Whether a loss is promised, so that random inputs will not do.
 
     Raises:
         DataError: If the data cannot be read, or is not what the model takes, or there is none.
+        InputError: If only random inputs are left, and they will not do.
     """
     from edgernn_export import Recording
 
@@ -42,6 +46,11 @@ def find_recording(spec: Spec, model: Path, *, run: Path | None = None, data: Pa
         return recording
     if spec.text_codec is not None:
         raise DataError(f"{file.parent.absolute()} is no run folder; give the text to measure on with --data FILE")
+    if promised:
+        raise InputError(
+            f"there is no {file.name} to measure the loss on, and random inputs say nothing of what real ones would "
+            "lose; give the data to measure on with --data FILE"
+        )
     print_message(f"no --data was given, and there is no {file.name}: inputs are random, {limit} steps")
     rng = np.random.default_rng(0)
     values = {each.name: random_values(spec, each, limit, rng) for each in spec.inputs if each.role != "control"}
@@ -71,7 +80,7 @@ def find_calibration(
 
 def run_file(model: Path, run: Path | None, *, part: "Part" = "valid") -> Path:
     """Return where a run keeps what a model, or a stage of it, is measured on, or of `train` is calibrated on."""
-    from edgernn.training.run import recording_file
+    from edgernn.tasks import recording_file
 
     model = model.absolute()
     in_bundle = (model.parent / BUNDLE_FILE).is_file()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgernn.cli.budget import read_budget
+from edgernn.cli.budget import Budget, read_budget
 from edgernn.cli.console import new_table, print_json, print_message, print_table, print_text, progress_bar
 from edgernn.cli.material import find_material
 from edgernn.cli.options import (
@@ -22,6 +22,7 @@ from edgernn.cli.options import (
     default_target,
     find_metric,
 )
+from edgernn_runtime.errors import EdgeRNNError, InputError
 
 if TYPE_CHECKING:
     from edgernn_export import TuneReport
@@ -33,7 +34,7 @@ def tune(
     max_loss: Annotated[
         str,
         typer.Option(
-            help="The largest loss, held with 99% confidence: 0.5% of perplexity or likelihood, or 35dB for signals.",
+            help="The largest loss, held with 99.9% confidence: 0.5% of perplexity or likelihood, or 35dB for signals.",
             metavar="LOSS",
         ),
     ],
@@ -59,6 +60,7 @@ def tune(
     from edgernn_export.tuning.tuner import tune as tune_model
     from edgernn_runtime.files import check_target
 
+    budget = _read_budget(max_loss)
     model = model if model.name else model.absolute()
     target = output or default_target(model, "tuned")
     source = Source.open(model)
@@ -66,14 +68,17 @@ def tune(
     check_target(report_file(target), overwrite=force)
     own_metric = find_metric(metric)
     spec = source.engine().spec
-    material = find_material(spec, model, data=data, calibration=calibration, limit=max_tokens)
+    material = find_material(
+        spec, model, data=data, calibration=calibration, limit=max_tokens, needed=True, promised=True
+    )
+    assert material.calibration is not None  # noqa: S101, it is needed
     kind = "custom" if own_metric is not None else metric_of(spec, material.recording)
-    budget = read_budget(max_loss, kind)
+    loss = budget.loss_for(kind)
     with _fused_form(source) as fused, progress_bar() as progress:
         report = tune_model(
             model,
             target,
-            max_loss=budget,
+            max_loss=loss,
             recording=material.recording,
             calibration=material.calibration,
             stage_calibrations=material.stages,
@@ -86,6 +91,14 @@ def tune(
         print_json(to_record(report))
     else:
         _print(report)
+
+
+def _read_budget(text: str) -> Budget:
+    """Return the budget of a tuning; an InputError if it does not read so, or allows any loss."""
+    budget = read_budget(text)
+    if budget.loss >= 1:
+        raise InputError(f"--max-loss must be below 100%, got {text}")
+    return budget
 
 
 @contextmanager
@@ -101,7 +114,6 @@ def _fused_form(source: "Source") -> Iterator[Path | None]:
     from edgernn.training import Run
     from edgernn_export import StagedModules, export
     from edgernn_export.step import as_module
-    from edgernn_runtime.errors import EdgeRNNError, InputError
 
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "fused.onnx"

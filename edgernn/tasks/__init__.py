@@ -1,6 +1,7 @@
 """Tasks: what a model is trained for; data, model, loss and metric of each in a folder."""
 
 from edgernn.tasks.calibration import CALIBRATION_STEPS as CALIBRATION_STEPS
+from edgernn.tasks.recording_files import recording_file as recording_file
 from edgernn.tasks.registry import find_task as find_task
 from edgernn.tasks.registry import task_names as task_names
 from edgernn.tasks.settings import Setting as Setting

@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 
 from torch import nn
 
+from edgernn.tasks.recording_files import recording_file
 from edgernn.tasks.registry import find_task
 from edgernn.tasks.settings import Settings
 from edgernn.tasks.task import MODEL, AnyTask, Data, Facts, Part
@@ -18,8 +19,6 @@ from edgernn_runtime.files import write_bytes
 
 RUN_VERSION: Final = 2
 RUN_FILE: Final = "run.json"
-
-_RECORDED: Final[dict[Part, str]] = {"train": "calibration", "valid": "valid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,15 +178,3 @@ class Run:
     def step_modules(self) -> StepModule | StagedModules:
         """Return what the trained model is on a device, for export; errors as in `load_model`."""
         return self.task.export(self.load_model(), self.settings, self.facts)
-
-
-def recording_file(folder: Path, name: str, *, part: Part = "valid") -> Path:
-    """Return the file of a run folder that holds the recording of its model, or of a stage of it.
-
-    Args:
-        folder: The run folder.
-        name: `MODEL`, or the name of the stage.
-        part: `valid` for what is held out, which it is measured on; `train` for what quantization calibrates on.
-    """
-    stem = _RECORDED[part]
-    return folder / (f"{stem}.npz" if name == MODEL else f"{stem}.{name}.npz")

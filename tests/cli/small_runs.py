@@ -1,5 +1,7 @@
 """Small runs that tests of several commands work on, and how they are made."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,9 @@ def one_line(text: str) -> str:
 def files(folder: Path) -> set[str]:
     """Return the names of all that a folder holds."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def without_torch(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    """Run Python code in a process of its own that cannot import torch."""
+    command = [sys.executable, "-c", f"import sys; sys.modules['torch'] = None; {code}", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

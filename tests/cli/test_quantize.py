@@ -13,17 +13,18 @@ import pytest
 
 from edgernn.cli.budget import read_budget
 from edgernn_export import Recording
+from edgernn_export.quality import MetricName
 from edgernn_runtime import load
 from edgernn_runtime.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_runs import FEW, call, files, one_line
+from small_runs import FEW, call, files, one_line, without_torch
 
 Edgernn = Callable[..., Any]
 
 KEYS = {
     "path", "precision", "method", "bytes_before", "bytes_after", "quantized_nodes", "quality", "drift", "relowered",
-    "calibration", "sensitivities", "frontier", "float_p50_us",
+    "calibration", "sensitivities", "frontier", "float_p50_us", "left", "unjudged",
 }  # fmt: skip
 QUALITY_KEYS = {"metric", "before", "after", "relative", "interval", "upper", "kl_nats", "max_abs", "steps"}
 
@@ -210,6 +211,105 @@ def test_without_training_data_the_first_half_calibrates_and_the_other_is_measur
     assert (result.json["calibration"]["steps"], result.json["quality"]["steps"]) == (300, 300)
 
 
+FREE = [
+    ("--precision", "fp16"),
+    ("--precision", "fp16", "--method", "hqq", "--sensitivity"),
+    ("--method", "nearest"),
+    ("--precision", "int4", "--method", "hqq"),
+    ("--precision", "mixed", "--method", "nearest", "--max-loss", "0dB"),
+]
+BOUND = [
+    ("--precision", "fp16", "--sensitivity"),
+    ("--method", "clipped"),
+    ("--precision", "int4"),
+    ("--precision", "int8-portable", "--method", "nearest"),
+    ("--precision", "mixed", "--max-loss", "0dB"),
+]
+
+
+@pytest.mark.parametrize("settings", FREE)
+def test_nothing_is_halved_where_nothing_must_be_calibrated(
+    lifted: Path, tmp_path: Path, edgernn: Edgernn, settings: tuple[str, ...]
+) -> None:
+    arguments = (
+        "quantize",
+        lifted / "masker.onnx",
+        *settings,
+        "--data",
+        lifted / "short.npy",
+        "-o",
+        tmp_path / "m.onnx",
+    )
+    result = edgernn(*arguments, "--json")
+    assert (result.json["calibration"], result.json["quality"]["steps"], result.err.strip()) == (None, 255, "")
+    named = edgernn(*arguments, "--calibration", lifted / "frames.npy", "--force", "--json").json
+    assert (named["calibration"]["steps"], named["quality"]["steps"]) == (1200, 255)
+    refused = edgernn(*arguments, "--calibration", lifted / "short.npy", "--force")
+    assert (refused.code, "256 steps at least, got 255" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize("settings", BOUND)
+def test_what_must_be_calibrated_takes_half(
+    lifted: Path, tmp_path: Path, edgernn: Edgernn, settings: tuple[str, ...]
+) -> None:
+    arguments = ("quantize", lifted / "masker.onnx", *settings, "-o", tmp_path / "m.onnx", "--data")
+    assert "there are 255 steps to calibrate and to measure on" in edgernn(*arguments, lifted / "short.npy").err
+    result = edgernn(*arguments, lifted / "frames.npy", "--json").json
+    assert (result["calibration"]["steps"], result["quality"]["steps"]) == (600, 600)
+
+
+def test_a_run_that_keeps_too_little_still_gives_what_needs_no_calibration(run: Path, edgernn: Edgernn) -> None:
+    Recording.load(run / "calibration.npz").head(255).save(run / "calibration.npz", overwrite=True)
+    result = edgernn("quantize", run / "model.onnx", "--precision", "fp16", *FEW, "--json").json
+    assert (result["calibration"], result["quality"]["steps"]) == (None, 401)
+    refused = edgernn("quantize", run / "model.onnx", *FEW)
+    assert (refused.code, "256 steps at least, got 255" in refused.err) == (1, True)
+
+
+def test_random_inputs_are_measured_on_but_promise_nothing(lifted: Path, tmp_path: Path, edgernn: Edgernn) -> None:
+    arguments = ("quantize", lifted / "masker.onnx", *FEW, "-o", tmp_path / "m.onnx")
+    plain = edgernn(*arguments)
+    assert plain.code == 0
+    assert "no --data was given, and there is no valid.npz: inputs are random, 600 steps" in plain.err
+    (tmp_path / "m.onnx").unlink()
+    for settings in ((), ("--precision", "mixed"), ("--calibration", lifted / "frames.npy")):
+        result = edgernn(*arguments, "--max-loss", "0dB", *settings)
+        assert (result.code, result.out) == (1, "")
+        assert one_line(result.err).endswith("give the data to measure on with --data FILE")
+        assert files(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("--max-loss", "abc"), "--max-loss must read like 0.5%, 0.005 or 35dB, got abc"),
+        (("--max-loss", "-1%"), "--max-loss must be 0 or more, and finite, got -1%"),
+        (("--precision", "mixed"), "give one with --max-loss, as in 0.5%"),
+        (("--expand", "--precision", "int8-portable"), "--expand is not for int8-portable weights"),
+        (("--max-drift", "inf"), "--max-drift must be finite, got inf"),
+    ],
+)
+def test_settings_are_checked_before_data_are_read(
+    lifted: Path, tmp_path: Path, edgernn: Edgernn, settings: tuple[str, ...], message: str
+) -> None:
+    for data in ((), ("--data", "none.npy")):
+        result = edgernn("quantize", lifted / "masker.onnx", *settings, *data, "-o", tmp_path / "m.onnx")
+        assert (result.code, result.out) == (1, "")
+        assert message in one_line(result.err)
+
+
+def test_quantizing_and_comparing_models_needs_no_torch(frame_path: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "frames.npy", np.random.default_rng(0).random((600, 5), np.float32))
+    target = tmp_path / "m.onnx"
+    for arguments in (
+        ("quantize", frame_path, "-o", target, "--data", tmp_path / "frames.npy"),
+        ("verify", target, "--against", frame_path, "--data", tmp_path / "frames.npy", "--steps", 600),
+    ):
+        done = without_torch("from edgernn.cli import main; main()", *arguments)
+        assert done.returncode == 0, done.stderr
+    assert load(target).spec.precision == "int8"
+
+
 def test_a_metric_of_ones_own_is_measured(run: Path, metrics: str, edgernn: Edgernn) -> None:
     found = {}
     for name in ("steps", "mean"):
@@ -230,19 +330,25 @@ def test_a_metric_of_ones_own_is_measured(run: Path, metrics: str, edgernn: Edge
 
 
 def test_a_budget_is_a_share_a_percentage_or_decibels() -> None:
-    assert read_budget("0.5%", "perplexity") == pytest.approx(0.005)
-    assert read_budget(" 0.5 % ", "nats") == pytest.approx(0.005)
-    assert read_budget("0.005", "custom") == 0.005
-    assert read_budget("0", "perplexity") == 0
+    assert read_budget("0.5%").loss_for("perplexity") == pytest.approx(0.005)
+    assert read_budget(" 0.5 % ").loss_for("nats") == pytest.approx(0.005)
+    assert read_budget("0.005").loss_for("custom") == 0.005
+    assert read_budget("0").loss_for("perplexity") == 0
     for text in ("35dB", "35 dB", "35db", "35DB"):
-        assert read_budget(text, "snr_db") == pytest.approx(10**-3.5)
-    assert read_budget("1%", "snr_db") == 0.01
+        assert read_budget(text).loss_for("snr_db") == pytest.approx(10**-3.5)
+    assert read_budget("1%").loss_for("snr_db") == 0.01
+
+
+@pytest.mark.parametrize("metric", ["perplexity", "nats", "custom"])
+def test_decibels_are_for_signals(metric: MetricName) -> None:
+    with pytest.raises(InputError, match=f"^--max-loss 35dB is for signals.* measured by its {metric}$"):
+        read_budget("35dB").loss_for(metric)
 
 
 @pytest.mark.parametrize("text", ["", "%", "dB", "5%%", "five", "35dBm", "-1%", "-0.001", "nan", "inf", "-9999dB"])
 def test_another_budget_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"^--max-loss must .*, got "):
-        read_budget(text, "snr_db")
+        read_budget(text)
 
 
 @pytest.mark.parametrize("spelling", ["50%", "0.5"])
@@ -358,11 +464,12 @@ def test_signals_are_measured_in_decibels(
     arguments = ("quantize", lifted / "masker.onnx", "--precision", precision, "-o", target)
     result = edgernn(*arguments, "--data", lifted / "frames.npy")
     assert result.code == 0
-    assert "the first 600 steps calibrate, and the other 600 are measured on" in result.err
+    halved = "the first 600 steps calibrate, and the other 600 are measured on"
+    assert (halved in result.err) == (precision != "fp16")
     sentence = next(line for line in result.out.splitlines() if line.startswith("signal-to-noise ratio"))
     printed = float(sentence.removeprefix("signal-to-noise ratio of the outputs ").split(" dB")[0])
     assert low < printed < high
-    assert sentence.endswith("on 600 steps")
+    assert sentence.endswith("on 1,200 steps" if precision == "fp16" else "on 600 steps")
     quality = edgernn(*arguments, "--data", lifted / "frames.npy", "--force", "--json").json["quality"]
     assert (quality["metric"], quality["before"], quality["kl_nats"]) == ("snr_db", None, None)
     assert quality["after"] == pytest.approx(printed, abs=0.06)
@@ -417,11 +524,14 @@ def test_a_folder_with_a_dot_in_its_name_keeps_it(trained: Path, tmp_path: Path,
         (["RUN/model.onnx", "-o", "RUN/int8.onnx"], "exists"),
         (["RUN/model.onnx", "-o", "RUN/model.txt"], "must end in .onnx"),
         (["RUN/model.onnx", "-o", "RUN/model.onnx", "--force"], "would be replaced by its quantized form"),
-        (["RUN/model.onnx", "-o", "NEW", "--precision", "mixed"], "mixed precision is searched within a budget"),
+        (["RUN/model.onnx", "-o", "NEW", "--precision", "mixed"], "--precision mixed is searched within a budget"),
         (["RUN/model.onnx", "-o", "NEW", "--max-loss", "35dB"], "--max-loss 35dB is for signals"),
         (["RUN/model.onnx", "-o", "NEW", "--max-loss", "little"], "--max-loss must read like 0.5%, 0.005 or 35dB"),
         (["RUN/model.onnx", "-o", "NEW", "--max-loss", "-1%"], "--max-loss must be 0 or more"),
-        (["RUN/model.onnx", "-o", "NEW", "--precision", "int8-portable", "--expand"], "are not expanded at load"),
+        (
+            ["RUN/model.onnx", "-o", "NEW", "--precision", "int8-portable", "--expand"],
+            "--expand is not for int8-portable",
+        ),
         (["RUN/model.onnx", "-o", "NEW", "--data", "none.txt"], "none.txt could not be read"),
         (["RUN/model.onnx", "-o", "NEW", "--calibration", "none.txt"], "none.txt could not be read"),
         (["RUN/model.onnx", "-o", "NEW", "--calibration", "none.npz"], "none.npz could not be read"),
@@ -444,7 +554,7 @@ def test_a_folder_with_a_dot_in_its_name_keeps_it(trained: Path, tmp_path: Path,
         (["RUN/model.onnx", "-o", "NEW", "--metric", "judges:broken"], "the metric broken failed: LookupError: "),
         (["RUN/model.onnx", "-o", "NEW", "--metric", "judges:word"], "the metric word failed: ValueError: "),
         (["RUN/model.onnx", "-o", "NEW", "--metric", "judges:square"], "got an array of shape (3, 3)"),
-        (["RUN/model.onnx", "-o", "NEW", "--metric", "judges:nothing"], "not finite, or none"),
+        (["RUN/model.onnx", "-o", "NEW", "--metric", "judges:nothing"], "the metric gave no numbers"),
     ],
 )
 @pytest.mark.usefixtures("metrics")

@@ -1,6 +1,7 @@
 """Which recording a command takes: the file that the user names, else that of the run, of either part."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from edgernn_export import Recording
 from edgernn_runtime import Spec
 from edgernn_runtime.engines.opening import open_engine
 from edgernn_runtime.errors import DataError, InputError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small_runs import without_torch
 
 Edgernn = Callable[..., Any]
 
@@ -131,3 +135,24 @@ def test_a_run_of_before_gets_its_calibration_when_it_goes_on(runs: Path, tmp_pa
     assert not (run / "calibration.npz").exists()
     assert edgernn("train", "text", "-o", run, "--resume", "--max-steps", 3, "--threads", 1).code == 0
     assert kept == tokens(Recording.load(run / "calibration.npz"))
+
+
+def test_random_inputs_do_only_where_nothing_is_promised(runs: Path, tmp_path: Path) -> None:
+    encoder = Path(shutil.copy(runs / "vae" / "bundle" / "encode.onnx", tmp_path))
+    spec = spec_of(encoder)
+    assert 9 == len(find_recording(spec, encoder, data=None, limit=9))
+    with pytest.raises(InputError, match=r"no valid\.npz .*give the data to measure on with --data FILE$"):
+        find_recording(spec, encoder, data=None, limit=9, promised=True)
+    np.save(tmp_path / "rows.npy", np.ones((5, 8), np.float32))
+    assert 5 == len(find_recording(spec, encoder, data=tmp_path / "rows.npy", limit=9, promised=True))
+    kept = runs / "vae" / "bundle" / "encode.onnx"
+    assert 9 == len(find_recording(spec, kept, data=None, limit=9, promised=True))
+
+
+@pytest.mark.parametrize("module", ["edgernn.tasks", "edgernn.cli.recordings", "edgernn.cli.material"])
+def test_finding_recordings_needs_no_torch(module: str) -> None:
+    found = (
+        "from pathlib import Path; from edgernn.cli.recordings import run_file; print(run_file(Path('m.onnx'), None))"
+    )
+    done = without_torch(f"import {module}; {found}")
+    assert done.stdout.strip().endswith("valid.npz"), done.stderr

@@ -179,6 +179,32 @@ def test_a_bundle_is_tuned_at_batch_one(trained: Path, tmp_path: Path, edgernn: 
     assert load(run / "bundle.tuned").spec.precision == result.json["chosen"]["precision"]
 
 
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("abc", "--max-loss must read like 0.5%, 0.005 or 35dB, got abc"),
+        ("200%", "--max-loss must be below 100%, got 200%"),
+        ("0dB", "--max-loss must be below 100%, got 0dB"),
+    ],
+)
+def test_the_budget_is_checked_before_data_are_read(
+    frame_path: Path, tmp_path: Path, edgernn: Edgernn, loss: str, message: str
+) -> None:
+    for data in ((), ("--data", "none.npy")):
+        result = edgernn("tune", frame_path, "--max-loss", loss, *data, "-o", tmp_path / "m.onnx")
+        assert (result.code, result.out) == (1, "")
+        assert message in one_line(result.err)
+
+
+def test_random_inputs_promise_nothing(frame_path: Path, frames: Frames, tmp_path: Path, edgernn: Edgernn) -> None:
+    np.save(tmp_path / "frames.npy", frames)
+    for calibration in ((), ("--calibration", tmp_path / "frames.npy")):
+        result = edgernn("tune", frame_path, "--max-loss", "10dB", *calibration, "-o", tmp_path / "m.onnx")
+        assert (result.code, result.out) == (1, "")
+        assert one_line(result.err).endswith("give the data to measure on with --data FILE")
+    assert files(tmp_path) == {"frames.npy"}
+
+
 @pytest.mark.parametrize("kept", ["model.tuned.onnx", "model.tuned.onnx.json"])
 def test_a_target_that_exists_is_refused_before_any_work(alone: Path, edgernn: Edgernn, kept: str) -> None:
     (alone.parent / kept).write_text("mine")
@@ -207,7 +233,7 @@ def test_files_that_exist_are_replaced_with_force(run: Path, edgernn: Edgernn) -
         (["RUN/model.onnx", "--max-loss", "35dB"], "--max-loss 35dB is for signals"),
         (["RUN/model.onnx", "--max-loss", "little"], "--max-loss must read like 0.5%, 0.005 or 35dB, got little"),
         (["RUN/model.onnx", "--max-loss", "-1%"], "--max-loss must be 0 or more"),
-        (["RUN/model.onnx", "--max-loss", "100%"], "max_loss must lie in [0, 1), got 1.0"),
+        (["RUN/model.onnx", "--max-loss", "100%"], "--max-loss must be below 100%, got 100%"),
         (["RUN/model.onnx", "--max-loss", "1%", "-o", "RUN/model.onnx", "--force"], "would be replaced"),
         (["RUN/model.onnx", "--max-loss", "1%", "-o", "RUN/tuned.txt"], "must end in .onnx"),
         (["RUN/model.onnx", "--max-loss", "1%", "--data", "none.txt"], "none.txt could not be read"),
