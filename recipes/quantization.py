@@ -1,4 +1,4 @@
-"""Quantization measured: every cell in int8 and int4 beside the stock quantizer, and two lifted signal models.
+"""Quantization measured: every cell in every precision, beside the stock quantizer.
 
 Trains what is missing in the folder (some 40 minutes on two cores), and prints the tables of docs/quantization.md.
 """

@@ -105,7 +105,7 @@ def _choice(batch: int, settings: Sequence[Setting], latencies: Sequence[Latency
     floats = [i for i, setting in enumerate(settings) if setting.form.precision == FLOAT]
     plain = min(floats, key=lambda i: latencies[i].p50)
     best = _fastest(range(len(settings)), latencies)
-    if best == plain:
+    if settings[best].form.precision == FLOAT:
         return Choice(batch, settings[best], latencies[best], latencies[best])
     duel = [settings[best].opened(), settings[plain].opened()]
     taken = step_latencies(duel, batch=batch, steps=_STEPS.get(batch, 200))
