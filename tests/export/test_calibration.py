@@ -1,6 +1,7 @@
 """Calibration: what is gathered along a stream is what the model met, the state evolving and reset as it is live."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from edgernn.models import RecurrentLM
 from edgernn.models.vae import RowVAE, VaeConfig
 from edgernn.models.vae import stages as vae_stages
 from edgernn_export import Recording, export, export_bundle, quantize
-from edgernn_export.quantization.calibration import Calibration, calibrate
+from edgernn_export.quantization.calibration import Calibration, calibrate, check_calibration
 from edgernn_export.quantization.histogram import Histogram
 from edgernn_export.quantization.source import Source
 from edgernn_runtime import load_bundle
-from edgernn_runtime.errors import QuantizationError
+from edgernn_runtime.codecs import SeriesCodec
+from edgernn_runtime.codecs.series import Gaps
+from edgernn_runtime.errors import InputError, QuantizationError
 from edgernn_runtime.spec import BATCH, Spec, StateSpec, TensorSpec
 
 STEPS, SEQUENCE = 520, 40
@@ -259,3 +262,20 @@ def test_int4_without_a_recording_of_every_stage_is_an_error_and_no_bundle(vae_b
     with pytest.raises(QuantizationError, match="never reached encode/"):
         quantize(vae_bundle, tmp_path / "small", precision="int4", recording=drawn, calibration=drawn)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("gaps", "step"), [("mask", 9), ("last", 7)])
+def test_a_missing_value_is_an_input_only_where_the_model_takes_it(gaps: Gaps, step: int) -> None:
+    spec = Spec(
+        (TensorSpec("value", "float32", (BATCH, 1), "frame"),),
+        (TensorSpec("y", "float32", (BATCH, 1), "params"),),
+        (),
+        codec=SeriesCodec(("level",), gaps, (0.0,)),
+    )
+    values = np.ones((300, 1), np.float32)
+    values[7] = np.nan
+    with nullcontext() if gaps == "mask" else pytest.raises(InputError, match="value is NaN or infinite at step 7"):
+        check_calibration(Recording.of("value", values), spec)
+    values[9] = np.inf
+    with pytest.raises(InputError, match=f"NaN or infinite at step {step}"):
+        check_calibration(Recording.of("value", values), spec)

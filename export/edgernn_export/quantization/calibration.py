@@ -10,6 +10,7 @@ from edgernn_export.quantization.activation import FLUSH, Activation
 from edgernn_export.quantization.observer import Observer
 from edgernn_export.quantization.source import Source
 from edgernn_export.recording import Recording
+from edgernn_runtime.codecs import SeriesCodec
 from edgernn_runtime.engine import Engine
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.spec import Spec
@@ -79,8 +80,10 @@ def check_calibration(recording: Recording, spec: Spec) -> None:
     recording.check(spec)
     if len(recording) < LEAST_STEPS:
         raise InputError(f"calibration needs {LEAST_STEPS} steps at least, got {len(recording)}")
+    takes_nan = isinstance(spec.codec, SeriesCodec) and spec.codec.gaps == "mask"
     for name, array in recording.inputs.items():
-        finite = np.isfinite(array.reshape(len(array), -1).astype(np.float64)).all(axis=1)
+        values = array.reshape(len(array), -1).astype(np.float64)
+        finite = (np.isfinite(values) | (takes_nan & np.isnan(values))).all(axis=1)
         if not finite.all():
             raise InputError(f"the calibration's {name} is NaN or infinite at step {int(np.argmin(finite))}")
 
