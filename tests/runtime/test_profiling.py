@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgernn_runtime import Model
-from edgernn_runtime.errors import EngineError, InputError, ModelFileError
+from edgernn_export import Recording, quantize
+from edgernn_export.metadata import read_model, write_spec
+from edgernn_runtime import Model, load
+from edgernn_runtime.errors import EngineError, InputError, ModelFileError, SpecError
 from edgernn_runtime.profiling import (
     BLOCK_STEPS,
     WARMUP_STEPS,
@@ -117,6 +119,22 @@ def test_steps_must_be_positive(tiny_path: Callable[..., Path]) -> None:
 def test_a_model_that_is_not_there_cannot_be_profiled(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="does not exist"):
         profile([tmp_path / "gone.onnx"])
+
+
+def test_an_expanded_model_reads_more_than_its_file_has(tiny_path: Callable[..., Path], tmp_path: Path) -> None:
+    recording = Recording.of_tokens("token", np.arange(60) % 7)
+    target = tmp_path / "expanded.onnx"
+    quantize(tiny_path("lstm"), target, precision="int4", recording=recording, method="nearest", expand=True)
+    (found,) = profile([target], steps=5)
+    assert found.weight_bytes == load(tiny_path("lstm")).spec.weight_bytes
+
+
+def test_more_weights_than_a_file_can_hold_are_refused(tiny_path: Callable[..., Path], tmp_path: Path) -> None:
+    proto, spec, _ = read_model(tiny_path("gru"))
+    write_spec(proto, replace(spec, weight_bytes=2**40))
+    (tmp_path / "large.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(SpecError, match=f"weight_bytes is {2**40}, more than the file can hold"):
+        profile([tmp_path / "large.onnx"])
 
 
 def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:
