@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from edgernn_export.drift.record import to_record
-from edgernn_export.verification import VerifyReport
+from edgernn_export.drift.report import VerifyReport
 from edgernn_runtime.errors import InputError, MissingExtraError, OutputError
 from edgernn_runtime.files import check_target, write_bytes
 

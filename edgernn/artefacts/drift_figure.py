@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from edgernn_export.drift.curve import Curve
 from edgernn_export.drift.free_running import FreeRunning
 from edgernn_export.drift.likeness import FACTOR
+from edgernn_export.drift.report import VerifyReport
 from edgernn_export.drift.teacher_forced import StateDrift
-from edgernn_export.verification import VerifyReport
 
 _NAMELESS: Final = {"Creator": None, "Date": None, "Format": None, "Type": None}
 _LINES: Final = ("-", "--", ":", "-.")

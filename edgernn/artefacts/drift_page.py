@@ -5,7 +5,7 @@ from html import escape
 from typing import Final
 
 from edgernn_export.drift.free_running import FreeRunning
-from edgernn_export.verification import VerifyReport
+from edgernn_export.drift.report import VerifyReport
 
 _STYLE: Final = """
 body { font: 15px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222; background: #fff }

@@ -38,13 +38,12 @@ MetricName = Annotated[
         metavar="MODULE:FUNCTION",
     ),
 ]
-MaxLoss = Annotated[
-    str | None,
-    typer.Option(
-        help="The largest loss, held with 99.9% confidence: 0.5% of perplexity or likelihood, or 35dB for signals.",
-        metavar="LOSS",
-    ),
-]
+_LOSS = typer.Option(
+    help="The largest loss, held with 99.9% confidence: 0.5% of perplexity or likelihood, or 35dB for signals.",
+    metavar="LOSS",
+)
+MaxLoss = Annotated[str | None, _LOSS]
+RequiredLoss = Annotated[str, _LOSS]
 MaxTokens = Annotated[int, typer.Option(min=2, help="Tokens or steps to measure quality on at most.")]
 Providers = Annotated[
     list[str] | None,

@@ -19,6 +19,7 @@ from edgernn.cli.options import (
     MaxTokens,
     MetricName,
     ModelPath,
+    RequiredLoss,
     default_target,
     find_metric,
 )
@@ -31,13 +32,7 @@ if TYPE_CHECKING:
 
 def tune(
     model: ModelPath,
-    max_loss: Annotated[
-        str,
-        typer.Option(
-            help="The largest loss, held with 99.9% confidence: 0.5% of perplexity or likelihood, or 35dB for signals.",
-            metavar="LOSS",
-        ),
-    ],
+    max_loss: RequiredLoss,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The file or folder (default: MODEL's name with tuned in it).")
     ] = None,

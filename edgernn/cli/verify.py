@@ -12,8 +12,9 @@ from edgernn_runtime.errors import GateError, InputError, ParityError
 
 if TYPE_CHECKING:
     from edgernn_export import StepModule
+    from edgernn_export.drift.free_running import FreeRunning
     from edgernn_export.drift.likeness import Likeness
-    from edgernn_export.verification import FreeRunning, VerifyReport
+    from edgernn_export.drift.report import VerifyReport
     from edgernn_runtime import Engine
 
 
@@ -52,7 +53,7 @@ def verify(
     """
     from edgernn.artefacts.drift import check_drift_report, write_drift_report
     from edgernn_export.drift.record import to_record
-    from edgernn_export.verification import FLOAT_TOLERANCE
+    from edgernn_export.drift.teacher_forced import FLOAT_TOLERANCE
     from edgernn_export.verification import verify as compare
 
     if report is not None:
@@ -149,7 +150,7 @@ def _lifted_again(against: str, model: Path, weights: Path | None) -> "StepModul
 
 
 def _print(report: "VerifyReport", what: str) -> None:
-    from edgernn_export.verification import FLOAT_TOLERANCE
+    from edgernn_export.drift.teacher_forced import FLOAT_TOLERANCE
 
     forced = report.teacher_forced
     kl = "" if forced.kl_nats is None else f", KL {forced.kl_nats:.2e} nats a step"

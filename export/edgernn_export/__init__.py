@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from edgernn_export.bundle_exporter import StagedModules as StagedModules
     from edgernn_export.bundle_exporter import export_bundle as export_bundle
+    from edgernn_export.drift.report import VerifyReport as VerifyReport
     from edgernn_export.exporter import ExportReport as ExportReport
     from edgernn_export.exporter import export as export
     from edgernn_export.lifting.files import lift_onnx as lift_onnx
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from edgernn_export.torch_engine import TorchEngine as TorchEngine
     from edgernn_export.tuning.report import TuneReport as TuneReport
     from edgernn_export.tuning.tuner import tune as tune
-    from edgernn_export.verification import VerifyReport as VerifyReport
     from edgernn_export.verification import verify as verify
 
 _HOMES: Final = {
@@ -38,7 +38,7 @@ _HOMES: Final = {
     "StepModule": "step",
     "TorchEngine": "torch_engine",
     "TuneReport": "tuning.report",
-    "VerifyReport": "verification",
+    "VerifyReport": "drift.report",
     "export": "exporter",
     "export_bundle": "bundle_exporter",
     "lift": "lifting.lifter",

@@ -6,12 +6,9 @@ each is fed its own tokens, with shared noise, so that a difference can change t
 
 import math
 
-from edgernn_export.drift.free_running import FreeRunning as FreeRunning
-from edgernn_export.drift.free_running import free_running as free_running
-from edgernn_export.drift.report import VerifyReport as VerifyReport
-from edgernn_export.drift.teacher_forced import FLOAT_TOLERANCE as FLOAT_TOLERANCE
-from edgernn_export.drift.teacher_forced import TeacherForced as TeacherForced
-from edgernn_export.drift.teacher_forced import teacher_forced as teacher_forced
+from edgernn_export.drift.free_running import free_running
+from edgernn_export.drift.report import VerifyReport
+from edgernn_export.drift.teacher_forced import FLOAT_TOLERANCE, teacher_forced
 from edgernn_export.recording import Recording
 from edgernn_runtime.engine import Engine
 from edgernn_runtime.errors import InputError
@@ -29,7 +26,7 @@ def verify(
         candidate: What is compared with it.
         recording: What both are fed, as one stream whatever starts in between; free running takes as many steps,
             from the source's start, and the inputs beside the main one from here.
-        tolerance: The largest absolute difference allowed in the main output, teacher-forced.
+        tolerance: The largest absolute difference allowed in any output, teacher-forced.
         seed: The seed of the shared noise; the yardstick of sampled streams takes the next one.
 
     Raises:

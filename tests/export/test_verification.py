@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from edgernn.models import RecurrentLMStep
 from edgernn_export import Recording, TorchEngine, verify
 from edgernn_export.drift.curve import MAX_WINDOWS, Curve
+from edgernn_export.drift.free_running import free_running
 from edgernn_export.drift.likeness import Distance, frame_likeness, token_likeness
 from edgernn_export.drift.record import to_record
+from edgernn_export.drift.report import VerifyReport
 from edgernn_export.drift.statistics import (
     LN_2,
     jensen_shannon_nats,
@@ -27,8 +29,7 @@ from edgernn_export.drift.statistics import (
     lag_one,
     ngram_counts,
 )
-from edgernn_export.drift.teacher_forced import StateDrift
-from edgernn_export.verification import VerifyReport, free_running, teacher_forced
+from edgernn_export.drift.teacher_forced import StateDrift, teacher_forced
 from edgernn_runtime import Model
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.sampling import GREEDY, Sampler

@@ -10,8 +10,9 @@ from torch import nn
 
 from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
 from edgernn_export import Recording, TorchEngine, export, verify
+from edgernn_export.drift.free_running import free_running
+from edgernn_export.drift.teacher_forced import teacher_forced
 from edgernn_export.likelihood import _NATS, mean_nats, perplexity
-from edgernn_export.verification import free_running, teacher_forced
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.errors import DataError, InputError
 from edgernn_runtime.sampling import GREEDY, Sampler

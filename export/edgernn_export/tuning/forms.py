@@ -90,11 +90,11 @@ class Forms:
             found = search.run(sensitivities(self._source, self._builder, self._judge, self._progress))
         except GateError:
             return
-        self._add("cell", "mixed", self._builder.build(found.plan, "mixed"))
+        self._add("cell", "mixed", self._builder.build(found.plan, "mixed"), found.quality)
 
-    def _add(self, lowering: str, precision: str, contents: Contents) -> bool:
-        """Judge a form; return whether it keeps the budget."""
-        quality = self._judge.quality(self._source.opened(contents))
+    def _add(self, lowering: str, precision: str, contents: Contents, judged: Quality | None = None) -> bool:
+        """Judge a form, if it was not before; return whether it keeps the budget."""
+        quality = judged or self._judge.quality(self._source.opened(contents))
         kept = quality.upper <= self._budget
         self.made.append(Form(self._source, contents, lowering, precision, quality, kept=kept))
         return kept
