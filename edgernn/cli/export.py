@@ -14,6 +14,7 @@ from edgernn_runtime.errors import InputError
 if TYPE_CHECKING:
     from edgernn_export import ExportReport, StepModule
     from edgernn_export.lifting.lifter import LiftOptions
+    from edgernn_export.sampler import Sampling
 
 
 class LoweringChoice(StrEnum):
@@ -21,6 +22,13 @@ class LoweringChoice(StrEnum):
 
     CELL = "cell"
     FUSED = "fused"
+
+
+class SampleChoice(StrEnum):
+    """What the sampler at the end of a graph has."""
+
+    TEMPERATURE = "temperature"
+    FILTERS = "filters"
 
 
 def export(
@@ -39,6 +47,10 @@ def export(
         LoweringChoice,
         typer.Option(help="Layers of a run as plain operators, or fused into the ONNX operators LSTM, GRU and RNN."),
     ] = LoweringChoice.CELL,
+    sample: Annotated[
+        SampleChoice | None,
+        typer.Option(help="End a model of tokens with a sampler: a temperature, or filters, top-k and top-p, too."),
+    ] = None,
     example: Annotated[
         list[str] | None,
         typer.Option(help='An argument with batch and time named, as in "x=float32[B,T,40]"; may be repeated.'),
@@ -71,10 +83,12 @@ def export(
 
     folder = Path(source)
     if folder.is_dir():
-        foreign = [name for name in given(context) if name not in ("source", "output", "lowering", "force", "json")]
+        foreign = [
+            name for name in given(context) if name not in ("source", "output", "lowering", "sample", "force", "json")
+        ]
         if foreign:
             raise InputError(f"--{foreign[0].replace('_', '-')} is for what is lifted, and {source} is a folder")
-        _export_run(folder, output, lowering, force=force, json=json)
+        _export_run(folder, output, lowering, sample, force=force, json=json)
         return
     if lowering is LoweringChoice.FUSED:
         raise InputError(f"--lowering fused is for runs, and {source} is none; what is lifted becomes plain operators")
@@ -94,10 +108,22 @@ def export(
         given=() if inputs is None else (read_named_arrays(inputs),),
     )
     step = lifted(source, example or [], options, weights=weights, fixed=fix or [])
-    _print_report(export_step(step, target, overwrite=force), json=json)
+    _print_report(export_step(step, target, sample=_sampling(sample), overwrite=force), json=json)
 
 
-def _export_run(folder: Path, output: Path | None, lowering: LoweringChoice, *, force: bool, json: bool) -> None:
+def _sampling(sample: SampleChoice | None) -> "Sampling | None":
+    return None if sample is None else sample.value
+
+
+def _export_run(
+    folder: Path,
+    output: Path | None,
+    lowering: LoweringChoice,
+    sample: SampleChoice | None,
+    *,
+    force: bool,
+    json: bool,
+) -> None:
     """Export what a run trained: a file, or a bundle where the task has several stages."""
     from torch.nn import ModuleList
 
@@ -111,8 +137,11 @@ def _export_run(folder: Path, output: Path | None, lowering: LoweringChoice, *, 
     steps = modules.steps.values() if isinstance(modules, StagedModules) else [modules]
     lower(ModuleList(as_module(step) for step in steps), lowering.value)
     if not isinstance(modules, StagedModules):
-        _print_report(export_step(modules, output or folder / "model.onnx", overwrite=force), json=json)
+        target = output or folder / "model.onnx"
+        _print_report(export_step(modules, target, sample=_sampling(sample), overwrite=force), json=json)
         return
+    if sample is not None:
+        raise InputError(f"--sample is for a model in one graph, and that of {folder} has several stages")
     target = output or folder / "bundle"
     reports = list(export_bundle(modules, target, overwrite=force).values())
     if json:
@@ -179,6 +208,7 @@ def _print_report(report: "ExportReport", *, json: bool) -> None:
 
 def _to_json(report: "ExportReport") -> dict[str, object]:
     spec = report.spec
+    sampler = spec.graph_sampler
     assert spec.parity is not None  # noqa: S101, an export always measures it
     return {
         "path": str(report.path),
@@ -187,6 +217,7 @@ def _to_json(report: "ExportReport") -> dict[str, object]:
         "opset": spec.producer.opset,
         "lowering": spec.lowering,
         "parity": {"steps": spec.parity.steps, "max_abs": spec.parity.max_abs},
+        "sample": None if sampler is None else "filters" if sampler.filters else "temperature",
         "passes": list(report.passes),
         "batch": spec.batch,
         "delay_steps": spec.delay_steps,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgernn_runtime import Model, Sampler
     from edgernn_runtime.text_output import Summary
 
-_SAMPLING: Final = ("temperature", "top_k", "top_p", "seed")
+_SAMPLING: Final = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
 _COMMON: Final = ("model", "provider", "threads", "json", "force")
 _OWN: Final[Mapping[str, Sequence[str]]] = {
     "text": (*_SAMPLING, "prompt", "max_tokens", "stop", "state", "save_state"),
@@ -54,6 +54,9 @@ def generate(
     temperature: Annotated[float, typer.Option(help="Divides the logits; 0 is greedy.")] = 0.8,
     top_k: Annotated[int, typer.Option(help="Keep the k most probable tokens; 0 keeps all.")] = 0,
     top_p: Annotated[float, typer.Option(help="Keep the most probable tokens up to this mass; 1 keeps all.")] = 1.0,
+    repetition_penalty: Annotated[
+        float, typer.Option(help="Makes the last 64 tokens less probable, above 1; 1 leaves them.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the sampling noise.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="End before this token's text, may be repeated.")] = None,
     state: Annotated[
@@ -81,7 +84,7 @@ def generate(
     if foreign:
         option = {"set_": "set", "given_file": "given"}.get(foreign[0], foreign[0]).replace("_", "-")
         raise InputError(f"--{option} means nothing to a model that makes {kind}")
-    sampler = Sampler(temperature, top_k, top_p)
+    sampler = Sampler(temperature, top_k, top_p, repetition_penalty)
     if kind == "text":
         _text(
             loaded, sampler, prompt=prompt, max_tokens=max_tokens, seed=seed, stop=stop or [], state=state,

@@ -53,7 +53,11 @@ def find_recording(
         )
     print_message(f"no --data was given, and there is no {file.name}: inputs are random, {limit} steps")
     rng = np.random.default_rng(0)
-    values = {each.name: random_values(spec, each, limit, rng) for each in spec.inputs if each.role != "control"}
+    values = {
+        each.name: random_values(spec, each, limit, rng)
+        for each in (spec.main_input, *spec.side_inputs)
+        if each.role != "control"
+    }
     return Recording(values, np.arange(limit) == 0)
 
 

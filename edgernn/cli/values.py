@@ -85,7 +85,7 @@ def settable(spec: Spec, values: Mapping[str, Sequence[Array]]) -> Mapping[str, 
     Raises:
         InputError: If the model has no such input, or a number is not one that it takes.
     """
-    inputs = {tensor.name: tensor for tensor in spec.inputs if tensor != spec.main_input}
+    inputs = {tensor.name: tensor for tensor in spec.side_inputs}
     found: dict[str, Sequence[Array]] = {}
     for name, each in values.items():
         if name not in inputs:

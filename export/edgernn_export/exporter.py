@@ -14,6 +14,7 @@ from edgernn_export.lifting.lifted_step import LiftedStep
 from edgernn_export.metadata import check_model_target, lowering_of, weight_bytes, write_example, write_spec
 from edgernn_export.parity import largest_difference, random_inputs
 from edgernn_export.passes import optimize
+from edgernn_export.sampler import Sampling, add_sampler, check_sampler, check_samples
 from edgernn_export.step import StepModule, as_module
 from edgernn_export.torch_engine import TorchEngine
 from edgernn_runtime import __version__
@@ -46,7 +47,12 @@ class ExportReport:
 
 
 def export(
-    step: StepModule, path: str | Path, *, overwrite: bool = False, tolerance: float = TOLERANCE
+    step: StepModule,
+    path: str | Path,
+    *,
+    sample: Sampling | None = None,
+    overwrite: bool = False,
+    tolerance: float = TOLERANCE,
 ) -> ExportReport:
     """Write a step module as one `.onnx` file, if it computes what the module computes.
 
@@ -56,6 +62,7 @@ def export(
     Args:
         step: The module.
         path: The file to write.
+        sample: What the sampler at the end of the graph has, for a model of tokens; None leaves sampling to the host.
         overwrite: Whether an existing file may be replaced.
         tolerance: The largest absolute difference that is allowed in any output; where outputs exceed 1, the largest
             share of the largest one.
@@ -68,13 +75,17 @@ def export(
     """
     target = Path(path)
     check_model_target(target, overwrite=overwrite)
-    content, spec, passes = exported(step, tolerance=tolerance)
+    content, spec, passes = exported(step, sample=sample, tolerance=tolerance)
     write_bytes(target, content, overwrite=overwrite)
     return ExportReport(target, len(content), spec, passes)
 
 
-def exported(step: StepModule, *, tolerance: float = TOLERANCE) -> tuple[bytes, Spec, tuple[str, ...]]:
+def exported(
+    step: StepModule, *, sample: Sampling | None = None, tolerance: float = TOLERANCE
+) -> tuple[bytes, Spec, tuple[str, ...]]:
     """Return the content of a model file, its Spec, and the passes that changed something; else as `export`."""
+    if sample is not None:
+        check_samples(step.spec)
     TorchEngine(step).executor(1).run()
     graph = to_graph(step)
     passes = optimize(graph)
@@ -93,7 +104,12 @@ def exported(step: StepModule, *, tolerance: float = TOLERANCE) -> tuple[bytes, 
         parity = _proved(step, model, tolerance, parity)
         write_example(model, step.proof.described)
     spec = replace(spec, parity=parity)
+    if sample is not None:
+        spec = add_sampler(model, spec, sample)
     write_spec(model, spec)
+    if sample is not None:
+        _check(model)
+        check_sampler(OrtEngine(model.SerializeToString()), sample)
     return model.SerializeToString(), spec, passes
 
 

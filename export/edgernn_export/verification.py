@@ -32,7 +32,7 @@ def verify(
     Raises:
         InputError: If the models have different inputs, outputs or states, or the recording does not fit them.
     """
-    _check_interfaces(source.spec, candidate.spec)
+    _check_interfaces(source.spec.unsampled, candidate.spec.unsampled)
     recording.check(source.spec)
     limit = FLOAT_TOLERANCE if tolerance is None else tolerance
     forced = teacher_forced(source, candidate, recording, tolerance=limit)

@@ -8,6 +8,8 @@ EdgeRNNError
 |-- StateError (ValueError)            a state of another model, shape or dtype
 |-- ProviderError (RuntimeError)       an execution provider is unknown, missing or only partly used
 |-- EngineError (RuntimeError)         the engine failed while it computed a step
+|-- StreamError (RuntimeError)         a stream that is closed, or that another thread is stepping
+|   `-- PoolFullError                  a pool that takes no more streams
 |-- OutputError (OSError)              a result could not be written
 |   `-- OutputExistsError (FileExistsError)   the target exists and may not be replaced
 |-- DataError (ValueError)             training or validation data that cannot be used
@@ -51,6 +53,14 @@ class ProviderError(EdgeRNNError, RuntimeError):
 
 class EngineError(EdgeRNNError, RuntimeError):
     """The engine failed while it computed a step."""
+
+
+class StreamError(EdgeRNNError, RuntimeError):
+    """A stream that is closed, or that another thread is stepping."""
+
+
+class PoolFullError(StreamError):
+    """A pool that takes no more streams."""
 
 
 class OutputError(EdgeRNNError, OSError):

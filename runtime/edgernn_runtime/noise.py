@@ -95,16 +95,16 @@ class Noise:
         if not 0 <= seed < SEED_LIMIT:
             raise InputError(f"seed must lie in 0..2**64 - 1, got {seed}")
         self.seed = seed
-        self._block: NDArray[np.float32] = np.empty(0, np.float32)
+        self._block: list[float] = []
         self._start = 0
 
     def uniform(self, step: int) -> float:
         """Return the uniform of a step in lane 0."""
         offset = step - self._start
-        if not 0 <= offset < self._block.size:
-            self._block = uniforms(self.seed, step, _AHEAD)
+        if not 0 <= offset < len(self._block):
+            self._block = uniforms(self.seed, step, _AHEAD).tolist()
             self._start, offset = step, 0
-        return float(self._block[offset])
+        return self._block[offset]
 
     def uniforms(self, step: int, count: int) -> NDArray[np.float32]:
         """Return the uniforms of a step in lanes 0 to `count - 1`, float32 `[count]`."""

@@ -1,6 +1,7 @@
 """Samplers: one token out of the logits and one uniform number."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,23 +10,36 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.errors import InputError
 
+REMEMBERED: Final = 64
+"""How many of a stream's last tokens the repetition penalty looks at."""
+
+GRAIN: Final = 2.0**-24
+"""The distance between two uniforms; added to one, it makes a number in (0, 1]."""
+
 _COLDEST: Final = 0.001
 _HOTTEST: Final = 1000
+_MOST_PENALTY: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """How a token is chosen from logits.
 
-    The filters apply in the order temperature, top-k, top-p. The choice is by inverse transform: the
-    first token whose cumulative probability, in the order of the vocabulary, exceeds the uniform.
+    What rules tokens out or makes them less probable applies in the order repetition penalty, allowed tokens,
+    temperature, top-k, top-p. The choice is by inverse transform: tokens lie in the order of the vocabulary, or
+    where top-k or top-p rules some out, from the most probable one down; the first one whose cumulative
+    probability exceeds the uniform is taken.
 
     Attributes:
-        temperature: Divides the logits, 0.001 to 1000; 0 is greedy, and then filters and uniform have no
+        temperature: Divides the logits, 0.001 to 1000; 0 is greedy, and then top-k, top-p and the uniform have no
             effect.
         top_k: Keep the k most probable tokens; 0 keeps all.
         top_p: Keep the most probable tokens until their probabilities sum to at least this (nucleus
             sampling, Holtzman et al. 2020); 1 keeps all.
+        repetition_penalty: Divides the positive logits of the last 64 tokens, and multiplies negative ones (Keskar
+            et al. 2019), 0.01 to 100; 1 leaves them.
+        allowed: The only tokens that may be chosen; None allows all. It may be another one before each token, as a
+            grammar asks for.
 
     Raises:
         InputError: If a setting is out of range.
@@ -34,6 +48,8 @@ class Sampler:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    allowed: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -43,42 +59,134 @@ class Sampler:
             raise InputError(f"top_k must be 0 (off) or positive, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p must lie in (0, 1], got {self.top_p}")
+        if not 1 / _MOST_PENALTY <= self.repetition_penalty <= _MOST_PENALTY:
+            raise InputError(
+                f"repetition_penalty must lie in {1 / _MOST_PENALTY:g} to {_MOST_PENALTY}, "
+                f"got {self.repetition_penalty}"
+            )
+        if self.allowed is not None:
+            object.__setattr__(self, "allowed", _checked_tokens(self.allowed))
 
-    def sample(self, logits: NDArray[np.float32], uniform: float) -> int:
+    @property
+    def filters(self) -> bool:
+        """Whether top-k or top-p may rule tokens out."""
+        return self.top_k > 0 or self.top_p < 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether the choice needs the temperature alone."""
+        return not self.filters and not self.adjusts
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether the logits change before they are sampled: tokens are penalised, or only some are allowed."""
+        return self.repetition_penalty != 1 or self.allowed is not None
+
+    def sample(
+        self,
+        logits: NDArray[np.float32],
+        uniform: float,
+        *,
+        recent: Collection[int] = (),
+        ranked: bool = False,
+    ) -> int:
         """Return the chosen token.
 
         Args:
             logits: float32 `[vocabulary]`.
-            uniform: A number in [0, 1).
+            uniform: A number in [0, 1), a multiple of 2**-24.
+            recent: The stream's last tokens, for the repetition penalty.
+            ranked: Take the tokens from the most probable one down, although nothing may rule them out; as a graph
+                that samples with filters does.
 
         Raises:
-            InputError: If the largest logit is NaN or infinite, as a broken model gives; single logits of
-                minus infinity only rule their tokens out.
+            InputError: If the largest logit is NaN or infinite, as a broken model gives (single logits of minus
+                infinity only rule their tokens out), or an allowed token is not in the vocabulary.
         """
+        if self.adjusts:
+            logits = self._adjusted(logits, recent)
         token = int(logits.argmax())
         if not math.isfinite(logits[token]):
             raise InputError(f"the model's largest logit is {logits[token]}, so nothing can be chosen")
         if self.temperature == 0:
             return token
-        cumulative = self.probabilities(logits).cumsum(dtype=np.float64)
-        return int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
+        weights: NDArray[np.float32] = np.exp((logits - logits[token]) / np.float32(self.temperature))
+        if not (self.filters or ranked):
+            return _first_reaching(weights, uniform)
+        order = np.argsort(-logits, kind="stable")
+        sorted_weights = weights[order]
+        return int(order[_first_reaching(sorted_weights[: self._kept(sorted_weights)], uniform)])
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return unnormalised probabilities after temperature and filters, float32 `[vocabulary]`.
+        """Return unnormalised probabilities after temperature, top-k and top-p, float32 `[vocabulary]`.
 
         Where logits are equal, those of lower tokens are kept first. A greedy sampler has none.
         """
         weights: NDArray[np.float32] = np.exp((logits - logits.max()) / np.float32(self.temperature))
-        limited = 0 < self.top_k < weights.size
-        if not limited and self.top_p == 1:
-            return weights
-        order = np.argsort(-logits, kind="stable")
-        kept = self.top_k if limited else weights.size
-        if self.top_p < 1:
-            mass = weights[order[:kept]].cumsum(dtype=np.float64)
-            kept = int(mass.searchsorted(self.top_p * mass[-1])) + 1
-        weights[order[kept:]] = 0
+        if self.filters:
+            order = np.argsort(-logits, kind="stable")
+            weights[order[self._kept(weights[order]) :]] = 0
         return weights
+
+    def _kept(self, weights: NDArray[np.float32]) -> int:
+        """Return how many of the weights, sorted downwards, top-k and top-p keep."""
+        kept = min(self.top_k or weights.size, weights.size)
+        if self.top_p < 1:
+            mass = weights[:kept].cumsum(dtype=np.float64)
+            kept = int(mass.searchsorted(self.top_p * mass[-1])) + 1
+        return kept
+
+    def _adjusted(self, logits: NDArray[np.float32], recent: Collection[int]) -> NDArray[np.float32]:
+        """Return a copy of the logits after the repetition penalty, with those of other tokens ruled out."""
+        adjusted = np.array(logits)
+        if self.repetition_penalty != 1 and recent:
+            seen = np.array(sorted(set(recent)))
+            penalty = np.float32(self.repetition_penalty)
+            adjusted[seen] = np.where(logits[seen] > 0, logits[seen] / penalty, logits[seen] * penalty)
+        if self.allowed is None:
+            return adjusted
+        if self.allowed[-1] >= logits.size:
+            raise InputError(f"allowed has token {self.allowed[-1]}; the vocabulary ends at {logits.size - 1}")
+        only = np.full_like(adjusted, -np.inf)
+        only[list(self.allowed)] = adjusted[list(self.allowed)]
+        return only
 
 
 GREEDY: Final = Sampler(temperature=0.0)
+
+
+def sample_rows(
+    logits: NDArray[np.float32], uniforms: NDArray[np.float32], temperatures: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Return one token for each row, as a plain sampler of the row's temperature chooses it.
+
+    Args:
+        logits: float32 `[rows, vocabulary]`.
+        uniforms: float32 `[rows]`, multiples of 2**-24 in [0, 1).
+        temperatures: float32 `[rows]`, 0 for greedy rows.
+
+    Returns:
+        int64 `[rows]`; -1 where the largest logit is NaN or infinite.
+    """
+    best = logits.argmax(axis=1)
+    largest = np.take_along_axis(logits, best[:, None], axis=1)
+    with np.errstate(invalid="ignore"):
+        weights = np.exp((logits - largest) / np.where(temperatures == 0, np.float32(1), temperatures)[:, None])
+    cumulative = weights.cumsum(axis=1, dtype=np.float64)
+    wanted = (uniforms.astype(np.float64) + GRAIN) * cumulative[:, -1]
+    sampled = (cumulative < wanted[:, None]).sum(axis=1)
+    tokens = np.where(temperatures == 0, best, sampled)
+    return np.where(np.isfinite(largest[:, 0]), tokens, -1)
+
+
+def _first_reaching(weights: NDArray[np.float32], uniform: float) -> int:
+    """Return the first index at which the cumulative sum exceeds the uniform's share of the total."""
+    cumulative = weights.cumsum(dtype=np.float64)
+    return int(cumulative.searchsorted((uniform + GRAIN) * cumulative[-1]))
+
+
+def _checked_tokens(tokens: Collection[int]) -> tuple[int, ...]:
+    """Return the tokens sorted, each once."""
+    if not tokens or not all(isinstance(token, int) and token >= 0 for token in tokens):
+        raise InputError(f"allowed must hold at least one token, integers from 0 on, got {tokens!r}")
+    return tuple(sorted(set(tokens)))

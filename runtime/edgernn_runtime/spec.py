@@ -6,7 +6,7 @@ The format is described field by field in `docs/format.md`; `spec_json` reads an
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from edgernn_runtime.codecs import ByteCodec, CharacterCodec, Codec, ImageCodec, LabelCodec, SeriesCodec, TextCodec
 from edgernn_runtime.distributions import PARAMETER_AXES
 from edgernn_runtime.errors import SpecError
+from edgernn_runtime.graph_sampler import CUMULATIVE, NEXT_TOKEN, GraphSampler, find_sampler
 
 BATCH: Final = "batch"
 FLUSH: Final = "flush"
 """The input, a control, that is 1 once the sequence has ended and outputs that lag behind are asked for."""
 
-Role = Literal["token", "frame", "condition", "latent", "control", "noise", "logits", "params"]
+Role = Literal["token", "frame", "condition", "latent", "control", "noise", "logits", "params", "cumulative"]
 Distribution = Literal["categorical", "bernoulli", "gaussian", "logistic_mixture", "none"]
 BatchMode = Literal["dynamic", 1]
 Axis = int | str
@@ -197,6 +198,29 @@ class Spec:
         """The output that a stream returns: the fed-back one, else the first."""
         return self.outputs[0] if self.feedback is None else self.output(self.feedback.output)
 
+    @property
+    def graph_sampler(self) -> GraphSampler | None:
+        """The tensors of the sampler that the graph ends with; None if it ends with its outputs."""
+        return find_sampler(self.inputs, self.outputs)
+
+    @property
+    def unsampled(self) -> "Spec":
+        """The Spec of what the model computes, without the tensors of a sampler in its graph."""
+        sampler = self.graph_sampler
+        if sampler is None:
+            return self
+        return replace(
+            self,
+            inputs=tuple(tensor for tensor in self.inputs if tensor.name not in sampler.inputs),
+            outputs=tuple(tensor for tensor in self.outputs if tensor.name not in sampler.outputs),
+        )
+
+    @property
+    def side_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs beside the main one that a caller sets; a sampler's are not among them."""
+        main = self.main_input
+        return tuple(tensor for tensor in self.unsampled.inputs if tensor != main)
+
     def input(self, name: str) -> TensorSpec:
         """Return the input called `name`; KeyError if there is none."""
         return {tensor.name: tensor for tensor in self.inputs}[name]
@@ -244,6 +268,7 @@ def _check(spec: Spec) -> None:
             raise SpecError(f"two tensors share a name: {', '.join(sorted(names))}")
     _check_numbers(spec)
     _check_feedback(spec)
+    _check_sampler(spec)
     _check_codec(spec)
 
 
@@ -287,6 +312,19 @@ def _check_tokens(spec: Spec, feedback: Feedback) -> None:
         raise SpecError(f"{feedback.input}.size is {spec.main_input.size}, but {feedback.output} has {size} tokens")
     if feedback.start is not None and not 0 <= feedback.start < size:
         raise SpecError(f"feedback.start must lie in 0..{size - 1}, got {feedback.start}")
+
+
+def _check_sampler(spec: Spec) -> None:
+    """Check the outputs of a sampler in the graph against what the model takes and gives."""
+    if spec.graph_sampler is None:
+        return
+    if not spec.vocabulary:
+        raise SpecError("a graph that samples must be a generative model of tokens")
+    token, cumulative = spec.output(NEXT_TOKEN), spec.output(CUMULATIVE)
+    if (token.dtype, token.shape) != (spec.main_input.dtype, spec.main_input.shape):
+        raise SpecError(f"{NEXT_TOKEN} must be as {spec.main_input.name} is, got {token.dtype}{list(token.shape)}")
+    if cumulative.dtype != "float32" or cumulative.shape[1:] not in ((1,), spec.main_output.shape[1:]):
+        raise SpecError(f"{CUMULATIVE} must be float32 of the batch and the vocabulary or 1, got {cumulative.shape}")
 
 
 def _check_frames(spec: Spec, feedback: Feedback) -> None:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from edgernn_runtime.errors import StateError
 from edgernn_runtime.files import read_arrays, write_file
 from edgernn_runtime.noise import SEED_LIMIT
-from edgernn_runtime.sampling import GREEDY, Sampler
+from edgernn_runtime.sampling import GREEDY, REMEMBERED, Sampler
 from edgernn_runtime.spec import Spec
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
+_READ: Final = (1, STATE_VERSION)
 STEP_LIMIT: Final = 2**63
 _HEADER: Final = "edgernn.state"
 _PENDING: Final = "pending"
@@ -37,6 +38,7 @@ class State:
         held: Bytes of an unfinished character that the codec holds back.
         inputs: What was set in the inputs beside the main one, in the order of the Spec, batch first;
             empty for zeros.
+        recent: The last tokens, 64 at most, that the repetition penalty looks at.
     """
 
     model_id: str
@@ -47,6 +49,7 @@ class State:
     pending: int | NDArray[np.float32] | None = None
     held: bytes = b""
     inputs: tuple[NDArray[np.generic], ...] = field(default=(), repr=False)
+    recent: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers, and keep read-only copies of the arrays."""
@@ -63,6 +66,7 @@ class State:
             frame = np.array(self.pending, np.float32)
             frame.flags.writeable = False
             object.__setattr__(self, "pending", frame)
+        object.__setattr__(self, "recent", self.recent[-REMEMBERED:])
 
     @property
     def batch(self) -> int:
@@ -85,8 +89,7 @@ class State:
                 "a state continues only on the model that made it"
             )
         check_states(spec, self.arrays, self.batch)
-        others = [tensor for tensor in spec.inputs if tensor != spec.main_input]
-        wanted = [(tensor.dtype, tensor.sized(self.batch)) for tensor in others]
+        wanted = [(tensor.dtype, tensor.sized(self.batch)) for tensor in spec.side_inputs]
         if self.inputs and wanted != [(str(array.dtype), array.shape) for array in self.inputs]:
             raise StateError("the state's inputs are not those of the model; start from model.initial_state()")
 
@@ -109,6 +112,7 @@ class State:
             "sampler": asdict(self.sampler),
             "pending": self.pending if isinstance(self.pending, int) else None,
             "held": self.held.hex(),
+            "recent": self.recent,
         }
         arrays = {str(i): array for i, array in enumerate(self.arrays)}
         arrays |= {f"input.{i}": array for i, array in enumerate(self.inputs)}
@@ -134,10 +138,11 @@ class State:
                 arrays=arrays,
                 step=int(header["step"]),
                 seed=int(header["seed"]),
-                sampler=Sampler(**header["sampler"]),
+                sampler=_sampler(header["sampler"]),
                 pending=frame if header["pending"] is None else int(header["pending"]),
                 held=bytes.fromhex(header["held"]),
                 inputs=inputs,
+                recent=tuple(int(token) for token in header.get("recent", ())),
             )
         except OSError as error:
             raise StateError(f"{path} could not be read: {error.strerror or error}") from error
@@ -145,6 +150,12 @@ class State:
             raise
         except _DAMAGE as error:
             raise StateError(f"{path} holds no saved state, or is damaged") from error
+
+
+def _sampler(fields: dict[str, Any]) -> Sampler:
+    settings = dict(fields)
+    allowed = settings.pop("allowed", None)
+    return Sampler(**settings, allowed=None if allowed is None else tuple(allowed))
 
 
 _Arrays = tuple[NDArray[np.generic], ...]
@@ -157,7 +168,7 @@ def _read(path: Path) -> tuple[dict[str, Any], _Arrays, _Arrays, NDArray[np.floa
     arrays = tuple(content[str(i)] for i in range(sum(name.isdecimal() for name in content)))
     inputs = tuple(content[f"input.{i}"] for i in range(sum(name.startswith("input.") for name in content)))
     frame = content[_PENDING].astype(np.float32) if _PENDING in content else None
-    if header["version"] != STATE_VERSION:
+    if header["version"] not in _READ:
         raise StateError(f"{path} has state version {header['version']!r}, this edgernn reads {STATE_VERSION}")
     return header, arrays, inputs, frame
 

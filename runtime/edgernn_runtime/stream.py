@@ -1,7 +1,9 @@
 """Stream: one live generation, the mutable one."""
 
+import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from operator import index
+from contextlib import contextmanager
 from typing import Final, SupportsIndex, cast
 
 import numpy as np
@@ -9,9 +11,11 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.distributions import UNIFORMS, draw, normals
 from edgernn_runtime.engine import Array, Executor
-from edgernn_runtime.errors import InputError, StateError
+from edgernn_runtime.errors import InputError, StateError, StreamError
+from edgernn_runtime.feeding import Feeding
+from edgernn_runtime.graph_sampler import CUMULATIVE, NEXT_TOKEN, NOISE, set_sampler
 from edgernn_runtime.noise import Noise
-from edgernn_runtime.sampling import Sampler
+from edgernn_runtime.sampling import GRAIN, REMEMBERED, Sampler
 from edgernn_runtime.spec import Spec, flush_input
 from edgernn_runtime.state import State
 
@@ -19,8 +23,13 @@ _LATENT_STEP: Final = 2**63
 """The step whose noise a latent is made of; no stream gets so far."""
 
 
+_TWO_THREADS: Final = "another thread is stepping this stream; a stream is for one thread at a time"
+
+
 class Stream:
     """One live generation. Mutable, and for one thread at a time; `Model.stream` makes one.
+
+    A second thread that steps it meanwhile gets a `StreamError`, and changes nothing.
 
     A token or frame that was given or chosen and not yet fed to the model is *pending*. It is fed by whatever
     comes next, so a stream that is cut between two of them and restored continues exactly.
@@ -37,25 +46,48 @@ class Stream:
     ) -> None:
         """Start at the initial state; `executor` is called with the batch size, 1."""
         self._noise = Noise(seed)
-        noisy = [tensor.name for tensor in spec.inputs if tensor.role == "noise"]
+        self._graph = spec.graph_sampler
+        noisy = [tensor.name for tensor in spec.side_inputs if tensor.role == "noise"]
         if noisy:
-            raise InputError(f"the model samples in its graph, from {noisy[0]}; this version of the runtime does not")
+            raise InputError(f"the model draws in its graph, from {noisy[0]}; this version of the runtime does not")
         self._spec = spec
         self._model_id = model_id
         self._new_executor = executor
         self._executor = executor(1)
+        self._feeding = Feeding(spec)
         self._run = self._executor.run
         self._input: Array = self._executor.inputs[spec.main_input.name]
         self._output: Array = self._executor.outputs[spec.main_output.name]
         self._row: Array = self._output[0, ...]  # a view, also of an output of the batch alone
-        self._others = [self._executor.inputs[each.name] for each in spec.inputs if each != spec.main_input]
+        self._others = [self._executor.inputs[each.name] for each in spec.side_inputs]
         self._vocabulary = spec.vocabulary
         self._text = spec.text_codec
         self._logits = cast("NDArray[np.float32]", self._row)
+        if self._graph is not None:
+            self._noise_input: Array = self._executor.inputs[NOISE][0]
+            self._token_output: Array = self._executor.outputs[NEXT_TOKEN]
+            self._cumulative: Array = self._executor.outputs[CUMULATIVE][0]
+        self._lock = threading.Lock()
         self._step = 0
         self._pending: int | NDArray[np.float32] | None = None
+        self._recent: deque[int | Array] = deque(maxlen=REMEMBERED)
         self._held = b""
         self.sampler = sampler
+
+    @property
+    def sampler(self) -> Sampler:
+        """How tokens are chosen; another one holds from the next token on."""
+        return self._sampler
+
+    @sampler.setter
+    def sampler(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+        in_graph = self._graph is not None and self._graph.has(sampler)
+        if self._graph is not None:
+            set_sampler(self._graph, self._executor.inputs, 0, sampler)
+        self._ranked = self._graph is not None and self._graph.filters
+        self._warm = sampler.temperature > 0
+        self._next_token = self._token_of_graph if in_graph else self._token_of_logits
 
     @property
     def step_index(self) -> int:
@@ -82,9 +114,11 @@ class Stream:
         Raises:
             InputError: If the model cannot take the value.
             EngineError: If the engine fails; the value has then not been taken.
+            StreamError: If another thread is stepping the stream.
         """
-        self._advance(value)
-        return np.array(self._row)
+        out = np.empty_like(self._row)
+        self._advance(self._feeding.value(value), out)
+        return out
 
     def step_into(self, value: SupportsIndex | Array, out: Array) -> None:
         """Take one step and write the main output into `out`, an array of its shape without the batch.
@@ -92,9 +126,9 @@ class Stream:
         Raises:
             InputError: If the model cannot take the value.
             EngineError: If the engine fails; the value has then not been taken.
+            StreamError: If another thread is stepping the stream.
         """
-        self._advance(value)
-        out[...] = self._row
+        self._advance(self._feeding.value(value), out)
 
     def set_input(self, name: str, value: Array) -> None:
         """Set an input beside the main one, such as a condition; it stays until it is set again.
@@ -108,7 +142,7 @@ class Stream:
         Raises:
             InputError: If the model has no such input, or it is the main one, or the value does not fit.
         """
-        others = [each.name for each in self._spec.inputs if each.name != self._spec.main_input.name]
+        others = [each.name for each in self._spec.side_inputs]
         if name not in others:
             raise InputError(f"the model has no input {name} beside its main one; it has {', '.join(others) or 'none'}")
         target = self._executor.inputs[name]
@@ -144,8 +178,9 @@ class Stream:
             those before the first input are left out, so that output i belongs to input i; `flush` has the rest.
 
         Raises:
-            InputError: If the model cannot take a value; the steps before it have been taken.
-            EngineError: If the engine fails.
+            InputError: If the model cannot take a value; no step has been taken then.
+            EngineError: If the engine fails; the steps before it have been taken.
+            StreamError: If another thread is stepping the stream.
         """
         several = self._spec.main_input.frames
         if several > 1:
@@ -154,10 +189,10 @@ class Stream:
                 raise InputError(f"a step takes {several} frames; the number of frames must be a multiple of that")
             values = array.reshape(-1, several, *array.shape[1:])
         early = max(0, self._spec.delay_steps - self._step)
-        outputs = np.empty((len(values), *self._output.shape[1:]), self._output.dtype)
-        for i, value in enumerate(values):
-            self._advance(value)
-            outputs[i] = self._row
+        fed = self._feeding.values(values)
+        outputs = np.empty((len(fed), *self._output.shape[1:]), self._output.dtype)
+        for i, value in enumerate(fed):
+            self._advance(value, outputs[i, ...])
         return self._frames(outputs[early:])
 
     def flush(self) -> Array:
@@ -172,15 +207,16 @@ class Stream:
         name = flush_input(self._spec)
         if name is None or self._run == self._ended:
             return self._frames(np.empty((0, *self._output.shape[1:]), self._output.dtype))
-        self._executor.inputs[name][...] = 1
-        self._input[...] = 0
-        outputs = np.empty((self._spec.delay_steps, *self._output.shape[1:]), self._output.dtype)
-        early = max(0, self._spec.delay_steps - self._step)
-        for i in range(len(outputs)):
-            self._run()
-            self._step += 1
-            outputs[i] = self._row
-        self._run = self._ended
+        with self._alone():
+            self._executor.inputs[name][...] = 1
+            self._input[...] = 0
+            outputs = np.empty((self._spec.delay_steps, *self._output.shape[1:]), self._output.dtype)
+            early = max(0, self._spec.delay_steps - self._step)
+            for i in range(len(outputs)):
+                self._run()
+                self._step += 1
+                outputs[i] = self._row
+            self._run = self._ended
         return self._frames(outputs[early:])
 
     def prefill(self, prompt: str | Sequence[int] | Array) -> None:
@@ -194,15 +230,13 @@ class Stream:
             InputError: If a token or character is not in the vocabulary, or a frame is not as the model takes it
                 (nothing is fed then), or nothing can be generated, so that nothing could follow.
         """
-        if not self._vocabulary:
-            self._prefill_frames(prompt)
-            return
-        tokens = self._tokens(prompt)
-        if tokens:
+        values = self._feeding.prompt(prompt)
+        if len(values):
             self._held = b""
-        for token in tokens:
-            self._feed_pending()
-            self._pending = token
+        for value in values:
+            with self._alone():
+                self._feed_pending()
+                self._pending = value
 
     def generate(self, max_tokens: int, *, stop: Collection[int] = ()) -> Iterator[int]:
         """Yield sampled tokens as they are made, each with the stream's sampler and noise.
@@ -267,7 +301,7 @@ class Stream:
         """
         if self._text is None:
             raise InputError("the model has no codec of text, so its tokens are not text")
-        text, self._held = self._text.decode(self._token(token), self._held)
+        text, self._held = self._text.decode(self._feeding.token(token), self._held)
         return text
 
     def token_of(self, text: str) -> int:
@@ -276,23 +310,25 @@ class Stream:
         Raises:
             InputError: If the model has no codec, or `text` is not exactly one token.
         """
-        tokens = self._tokens(text)
+        tokens = self._feeding.tokens(text)
         if len(tokens) != 1:
             raise InputError(f"{text!r} is {len(tokens)} tokens; one is needed")
         return tokens[0]
 
     def snapshot(self) -> State:
         """Return everything that is needed to continue from here."""
-        return State(
-            model_id=self._model_id,
-            arrays=self._executor.read_state(),
-            step=self._step,
-            seed=self.seed,
-            sampler=self.sampler,
-            pending=self._pending,
-            held=self._held,
-            inputs=tuple(self._others),
-        )
+        with self._alone():
+            return State(
+                model_id=self._model_id,
+                arrays=self._executor.read_state(),
+                step=self._step,
+                seed=self.seed,
+                sampler=self.sampler,
+                pending=self._pending,
+                held=self._held,
+                inputs=tuple(self._others),
+                recent=tuple(int(token) for token in self._recent),
+            )
 
     def restore(self, state: State) -> None:
         """Continue from a snapshot, with its seed and its sampler.
@@ -303,15 +339,20 @@ class Stream:
         state.check(self._spec, self._model_id)
         if state.batch != 1:
             raise StateError(f"a stream takes a state of batch 1, got batch {state.batch}")
-        self._check_pending(state)
-        self._executor.write_state(state.arrays)
-        for i, array in enumerate(self._others):
-            array[...] = state.inputs[i] if state.inputs else 0
-        flushed = flush_input(self._spec)
-        self._run = self._executor.run if flushed is None or not self._executor.inputs[flushed].any() else self._ended
-        self._step, self._pending, self._held = state.step, state.pending, state.held
-        self.sampler = state.sampler
-        self._noise = Noise(state.seed)
+        self._feeding.check_pending(state)
+        with self._alone():
+            self._executor.write_state(state.arrays)
+            for i, array in enumerate(self._others):
+                array[...] = state.inputs[i] if state.inputs else 0
+            flushed = flush_input(self._spec)
+            self._run = (
+                self._executor.run if flushed is None or not self._executor.inputs[flushed].any() else self._ended
+            )
+            self._step, self._pending, self._held = state.step, state.pending, state.held
+            self._recent.clear()
+            self._recent.extend(state.recent)
+            self.sampler = state.sampler
+            self._noise = Noise(state.seed)
 
     def fork(self) -> "Stream":
         """Return a new stream that continues exactly like this one, and apart from it."""
@@ -326,23 +367,14 @@ class Stream:
             InputError: If the seed is out of range; the stream is then unchanged.
         """
         noise = Noise(self.seed if seed is None else seed)
-        self._executor.reset_row(0)
-        for array in self._others:
-            array[...] = 0
-        self._run = self._executor.run
-        self._step, self._pending, self._held = 0, None, b""
-        self._noise = noise
-
-    def _check_pending(self, state: State) -> None:
-        pending = state.pending
-        if isinstance(pending, int) and not self._vocabulary:
-            raise StateError(f"the model takes no tokens, so none can be pending, got {pending}")
-        if isinstance(pending, int) and not 0 <= pending < self._vocabulary:
-            raise StateError(f"the pending token must lie in 0..{self._vocabulary - 1}, got {pending}")
-        if isinstance(pending, np.ndarray) and (self._vocabulary or pending.shape != self._input.shape[1:]):
-            raise StateError(
-                f"the pending frame must be float32{list(self._input.shape[1:])}, got {list(pending.shape)}"
-            )
+        with self._alone():
+            self._executor.reset_row(0)
+            for array in self._others:
+                array[...] = 0
+            self._run = self._executor.run
+            self._step, self._pending, self._held = 0, None, b""
+            self._recent.clear()
+            self._noise = noise
 
     def _ended(self) -> None:
         raise InputError("the stream has ended with flush; reset it before the next step")
@@ -352,83 +384,83 @@ class Stream:
         several = self._spec.main_output.frames
         return outputs.reshape(-1, *outputs.shape[2:]) if several > 1 else outputs
 
-    def _advance(self, value: SupportsIndex | Array) -> None:
-        checked = self._token(value) if self._vocabulary else self._frame(value)
-        self._feed_pending()
-        self._feed(checked)
+    def _advance(self, value: int | Array, out: Array) -> None:
+        """Feed what is pending, then a value that was checked, and write the main output into `out`."""
+        if not self._lock.acquire(blocking=False):
+            raise StreamError(_TWO_THREADS)
+        try:
+            if self._pending is not None:
+                self._feed_pending()
+            self._feed(value)
+            out[...] = self._row
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads out; StreamError if one is stepping the stream."""
+        if not self._lock.acquire(blocking=False):
+            raise StreamError(_TWO_THREADS)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _feed(self, value: int | Array) -> None:
         self._input[0] = value
         self._run()
         self._step += 1
+        if self._vocabulary:
+            self._recent.append(value)
 
     def _feed_pending(self) -> None:
         if self._pending is not None:
             self._feed(self._pending)
             self._pending = None
 
-    def _token(self, value: SupportsIndex | Array) -> int:
-        try:
-            token = index(value)
-        except TypeError as error:
-            raise InputError(f"a token must be an integer, got {value!r}") from error
-        if not 0 <= token < self._vocabulary:
-            raise InputError(f"a token must lie in 0..{self._vocabulary - 1}, got {token}")
-        return token
-
-    def _frame(self, value: SupportsIndex | Array) -> Array:
-        frame = np.asarray(value)
-        if frame.shape != self._input.shape[1:] or frame.dtype != self._input.dtype:
-            raise InputError(
-                f"{self._spec.main_input.name} must be {self._input.dtype}{list(self._input.shape[1:])}, "
-                f"got {frame.dtype}{list(frame.shape)}"
-            )
-        return frame
-
-    def _next_token(self) -> int:
-        """Feed the pending token, choose the next one, and leave that pending."""
+    def _begin(self) -> int:
+        """Feed the pending value, or else what begins a stream, and return the step whose noise comes next."""
         if self._pending is None:
-            self._pending = self._start_token()
+            self._pending = self._feeding.start(self._step)
         step = self._step
         self._feed_pending()
-        self._pending = self.sampler.sample(self._logits, self._noise.uniform(step))
-        return self._pending
+        return step
+
+    def _token_of_logits(self) -> int:
+        """Feed the pending token, choose the next one from the logits, and leave that pending."""
+        with self._alone():
+            step = self._begin()
+            self._pending = token = self._sampler.sample(
+                self._logits, self._noise.uniform(step), recent=cast("deque[int]", self._recent), ranked=self._ranked
+            )
+            return token
+
+    def _token_of_graph(self) -> int:
+        """Feed the pending token with the noise that chooses the next one, and leave that pending."""
+        if not self._lock.acquire(blocking=False):
+            raise StreamError(_TWO_THREADS)
+        try:
+            if self._pending is None:
+                self._pending = self._feeding.start(self._step)
+            self._noise_input[0] = self._noise.uniform(self._step) + GRAIN if self._warm else GRAIN
+            self._feed(self._pending)
+            self._pending = None
+            if not self._cumulative[-1] > 0:
+                raise InputError("the model's output is not finite, so nothing can be chosen")
+            token: int = self._token_output.item()
+            self._pending = token
+            return token
+        finally:
+            self._lock.release()
 
     def _next_frame(self) -> NDArray[np.float32]:
         """Feed the pending frame, draw the next one, and leave that pending."""
-        if self._pending is None:
-            self._pending = np.full(self._input.shape[1:], self._start_token(), np.float32)
-        step = self._step
-        self._feed_pending()
-        parameters = cast("NDArray[np.float32]", self._row)
-        if not np.isfinite(parameters).all():
-            raise InputError("the model's output is not finite, so nothing can be drawn from it")
-        distribution = self._spec.distribution
-        noise = self._noise.uniforms(step, UNIFORMS[distribution] * self._input[0].size)
-        self._pending = draw(distribution, parameters, noise, temperature=self.sampler.temperature)
-        return self._pending
-
-    def _prefill_frames(self, prompt: str | Sequence[int] | Array) -> None:
-        if self._spec.feedback is None:
-            raise InputError("the model generates nothing, so nothing can follow a prompt; feed it with step or run")
-        if isinstance(prompt, str):
-            raise InputError("the model takes frames, and no text")
-        frames = [self._frame(frame) for frame in np.asarray(prompt)]
-        for frame in frames:
-            self._feed_pending()
-            self._pending = np.array(frame, np.float32)
-
-    def _start_token(self) -> int:
-        feedback = self._spec.feedback
-        if self._step or feedback is None or feedback.start is None:
-            raise InputError("nothing is pending to generate from; prefill a prompt first")
-        return feedback.start
-
-    def _tokens(self, prompt: str | Sequence[int] | Array) -> Sequence[int]:
-        if not self._vocabulary:
-            raise InputError("the model takes no tokens; feed it frames with step or run")
-        if isinstance(prompt, str):
-            if self._text is None:
-                raise InputError("the model has no codec of text; give the prompt as tokens")
-            return [int(token) for token in self._text.encode(prompt)]
-        return [self._token(token) for token in prompt]
+        with self._alone():
+            step = self._begin()
+            parameters = cast("NDArray[np.float32]", self._row)
+            if not np.isfinite(parameters).all():
+                raise InputError("the model's output is not finite, so nothing can be drawn from it")
+            distribution = self._spec.distribution
+            noise = self._noise.uniforms(step, UNIFORMS[distribution] * self._input[0].size)
+            self._pending = frame = draw(distribution, parameters, noise, temperature=self._sampler.temperature)
+            return frame

@@ -1,6 +1,8 @@
 """One token out of the logits and one uniform number."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgernn_runtime import GREEDY, Sampler, uniforms
 from edgernn_runtime.errors import InputError
+from edgernn_runtime.sampling import sample_rows
 
 Logits = NDArray[np.float32]
 
@@ -79,12 +82,15 @@ def test_the_choice_is_the_inverse_of_the_cumulative_distribution(
     logits: Logits, sampler: Sampler, uniform: float
 ) -> None:
     weights = [float(weight) for weight in sampler.probabilities(logits)]
+    tokens = list(range(len(weights)))
+    if sampler.filters:
+        tokens.sort(key=lambda token: (-logits[token], token))
     total, passed, expected = math.fsum(weights), 0.0, -1
-    for token, weight in enumerate(weights):
-        passed += weight
-        if math.isclose(passed, uniform * total, rel_tol=1e-9):
+    for token in tokens:
+        passed += weights[token]
+        if math.isclose(passed, (uniform + 2**-24) * total, rel_tol=1e-9):
             return  # the sum's own rounding decides
-        if passed > uniform * total:
+        if passed > (uniform + 2**-24) * total:
             expected = token
             break
     assert expected == sampler.sample(logits, uniform)
@@ -125,3 +131,60 @@ def test_a_negative_top_k_is_refused() -> None:
 def test_a_top_p_out_of_range_is_refused(top_p: float) -> None:
     with pytest.raises(InputError, match=rf"top_p must lie in \(0, 1\], got {top_p}"):
         Sampler(top_p=top_p)
+
+
+def test_a_repeated_token_becomes_less_probable() -> None:
+    logits = np.array([2.0, 1.9, -1.0], np.float32)
+    sampler = Sampler(temperature=0, repetition_penalty=1.5)
+    assert [sampler.sample(logits, 0.5, recent=recent) for recent in ([], [2], [0, 0], [0, 1])] == [0, 0, 1, 0]
+
+
+def test_a_penalty_makes_negative_logits_more_negative() -> None:
+    logits = np.array([-1.0, -1.2], np.float32)
+    assert Sampler(temperature=0, repetition_penalty=1.5).sample(logits, 0.5, recent=[0]) == 1
+
+
+@given(MILD_LOGITS, SAMPLERS, UNIFORMS, st.data())
+def test_only_allowed_tokens_are_chosen(logits: Logits, sampler: Sampler, uniform: float, data: st.DataObject) -> None:
+    allowed = data.draw(st.sets(st.integers(0, logits.size - 1), min_size=1))
+    assert replace(sampler, allowed=tuple(allowed)).sample(logits, uniform) in allowed
+
+
+def test_a_model_that_is_broken_where_no_token_is_allowed_still_chooses() -> None:
+    assert Sampler(allowed=(1,)).sample(np.array([math.nan, 1.0], np.float32), 0.5) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"repetition_penalty": 0.0}, "repetition_penalty must lie in 0.01 to 100, got 0.0"),
+        ({"repetition_penalty": math.nan}, "repetition_penalty must lie in 0.01 to 100, got nan"),
+        ({"allowed": ()}, "allowed must hold at least one token"),
+        ({"allowed": (-1,)}, "allowed must hold at least one token, integers from 0 on"),
+        ({"allowed": (0.5,)}, "allowed must hold at least one token, integers from 0 on"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Sampler(**settings)
+
+
+def test_an_allowed_token_beyond_the_vocabulary_is_refused() -> None:
+    with pytest.raises(InputError, match="allowed has token 3; the vocabulary ends at 2"):
+        Sampler(allowed=(1, 3)).sample(np.zeros(3, np.float32), 0.5)
+
+
+@given(
+    arrays(np.float32, (5, 12), elements=st.floats(-8, 8, width=32)),
+    st.lists(UNIFORMS, min_size=5, max_size=5),
+    st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.5]), min_size=5, max_size=5),
+)
+def test_rows_are_sampled_as_each_is_alone(logits: Logits, chances: list[float], temperatures: list[float]) -> None:
+    expected = [Sampler(t).sample(row, u) for row, u, t in zip(logits, chances, temperatures, strict=True)]
+    found = sample_rows(logits, np.array(chances, np.float32), np.array(temperatures, np.float32))
+    assert expected == found.tolist()
+
+
+def test_a_broken_row_is_marked_and_harms_no_other() -> None:
+    logits = np.array([[0, 1], [math.nan, 0], [-math.inf, -math.inf], [math.inf, 0]], np.float32)
+    assert sample_rows(logits, np.zeros(4, np.float32), np.ones(4, np.float32)).tolist() == [0, -1, -1, -1]

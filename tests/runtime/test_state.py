@@ -283,8 +283,8 @@ def _npz(arrays: dict[str, np.ndarray[Any, Any]]) -> bytes:
 
 
 def test_a_state_of_a_newer_version_is_refused(saved: Path) -> None:
-    save_with_header(saved, lambda header: header.update(version=2))
-    with pytest.raises(StateError, match="has state version 2, this edgernn reads 1"):
+    save_with_header(saved, lambda header: header.update(version=3))
+    with pytest.raises(StateError, match="has state version 3, this edgernn reads 2"):
         State.load(saved)
 
 

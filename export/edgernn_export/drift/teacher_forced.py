@@ -103,7 +103,7 @@ def teacher_forced(
     recording.check(source.spec)
     first, second = source.executor(1), candidate.executor(1)
     output = source.spec.main_output
-    beside = [each.name for each in source.spec.outputs if each != output]
+    beside = [each.name for each in source.spec.unsampled.outputs if each != output]
     tokens = output.role == "logits" and source.spec.distribution == "categorical"
     distances = np.empty((len(recording), 2))
     divergences = np.zeros(len(recording))
