@@ -35,7 +35,7 @@ def demo(
     started = time.monotonic()
     model, int8, int4 = (output / name for name in ("model.onnx", "model.int8.onnx", "model.int4.onnx"))
     _run("train", "text", "--hidden", str(hidden), "--max-seconds", f"{max_seconds:g}", "-o", str(output))
-    _run("export", str(output))
+    _run("export", str(output), "--sample", "temperature")
     _run("verify", str(model), "--against", str(output))
     for precision, path in (("int8", int8), ("int4", int4)):
         _run("quantize", str(model), "--precision", precision, "-o", str(path))
