@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 MATERIAL = $(VENV)/.material
+BENCH_VENV ?= .venv-bench
+PEERS = $(BENCH_VENV)/.peers
 
 .PHONY: demo test check bench clean
 
@@ -20,8 +22,14 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)
-	$(BIN)/python benchmarks/step_latency.py
+# Other runtimes lie in an environment of their own. ARGS="--hidden 128 --threads 1" measures less.
+bench: $(PEERS)
+	$(BENCH_VENV)/bin/edgernn bench -o bench.json --plot bench.svg --force $(ARGS)
+
+$(PEERS): pyproject.toml constraints.txt benchmarks/peers.txt
+	test -d $(BENCH_VENV) || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[report]" --requirement benchmarks/peers.txt
+	touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -34,4 +42,4 @@ $(MATERIAL): $(INSTALLED) tests/material.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

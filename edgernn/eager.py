@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from edgernn.cells import TorchCell, to_torch
 from edgernn.models import RecurrentLM
 
-Step = Callable[[int], NDArray[np.float32]]
-"""Takes a token and returns logits, float32 `[vocabulary]`; the state is kept inside."""
+Step = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""Takes tokens int64 `[batch]` and returns logits, float32 `[batch, vocabulary]`; the state is kept inside."""
 
 
 def eager_steps(model: RecurrentLM) -> Mapping[str, Step]:
     """Return the model's step in torch, by the name of its form: torch's cells, or its sequence module.
 
-    The model's cells must be torch's. Both forms run in inference mode; which one is faster depends on the
-    cell and the machine.
+    The model's cells must be torch's. Both forms run in inference mode, from zeros, at the batch of the first
+    step; which one is faster depends on the cell, the batch and the machine.
     """
     return {"cells": _cells_step(model), "module": _module_step(model)}
 
@@ -26,10 +26,11 @@ def eager_steps(model: RecurrentLM) -> Mapping[str, Step]:
 def eager_steppers(model: RecurrentLM) -> Mapping[str, Callable[[int], None]]:
     """Return functions to be timed, by the name of the form: each call steps another token."""
     vocabulary = model.config.vocabulary
+    tokens = [np.array([token], np.int64) for token in range(vocabulary)]
 
     def stepper(step: Step) -> Callable[[int], None]:
         def call(number: int) -> None:
-            step(number * 31 % vocabulary)
+            step(tokens[number * 31 % vocabulary])
 
         return call
 
@@ -41,12 +42,12 @@ def _cells_step(model: RecurrentLM) -> Step:
     states: list[object] = [None for _ in cells]
 
     @torch.inference_mode()
-    def step(token: int) -> NDArray[np.float32]:
-        x: Tensor = model.embedding(torch.tensor([token]))
+    def step(tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        x: Tensor = model.embedding(torch.from_numpy(tokens))
         for i, cell in enumerate(cells):
             states[i] = after = cell(x, states[i])
             x = after[0] if isinstance(after, tuple) else after
-        return model.head(x)[0].numpy()  # type: ignore[no-any-return]
+        return model.head(x).numpy()  # type: ignore[no-any-return]
 
     return step
 
@@ -56,10 +57,10 @@ def _module_step(model: RecurrentLM) -> Step:
     state: object = None
 
     @torch.inference_mode()
-    def step(token: int) -> NDArray[np.float32]:
+    def step(tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         nonlocal state
-        y, state = rnn(model.embedding(torch.tensor([[token]])), state)
-        return model.head(y)[0, 0].numpy()  # type: ignore[no-any-return]
+        y, state = rnn(model.embedding(torch.from_numpy(tokens)).unsqueeze(0), state)
+        return model.head(y[0]).numpy()  # type: ignore[no-any-return]
 
     return step
 

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgernn import __version__
-from edgernn.cli import demo, export, generate, inspect, profile, providers, quantize, tasks, train, tune, verify
+from edgernn.cli import bench, demo, export, generate, inspect, profile, providers, quantize, tasks, train, tune, verify
 from edgernn.cli.console import print_error
 from edgernn_runtime.errors import EdgeRNNError, GateError
 
@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "profile",
     "inspect",
     "providers",
+    "bench",
     "demo",
 )
 """The commands in the order of the road, as the help lists them."""
@@ -58,6 +59,7 @@ app.command("generate")(generate.generate)
 app.command("profile")(profile.profile)
 app.command("inspect")(inspect.inspect)
 app.command("providers")(providers.providers)
+app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)
 
 _DEBUG: Final = "EDGERNN_DEBUG"

@@ -1,0 +1,1 @@
+"""The same weights through edgernn and through other runtimes, their steps interleaved in one run."""
