@@ -12,7 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn_runtime.errors import InputError
 from edgernn_runtime.spec import Spec
+from edgernn_runtime.state import check_states
 
 Array = NDArray[np.generic]
 
@@ -37,7 +39,7 @@ class Executor(Protocol):
 
     @property
     def batch(self) -> int:
-        """The number of rows."""
+        """The number of rows that there is room for."""
 
     @property
     def inputs(self) -> Mapping[str, Array]:
@@ -48,7 +50,14 @@ class Executor(Protocol):
         """Host arrays `[batch, ...]` that `run` overwrites, by output name."""
 
     def run(self) -> None:
-        """Compute one step and advance the state; `EngineError` if the engine fails."""
+        """Compute one step and advance the state; `EngineError` if the engine fails, and then nothing has changed."""
+
+    def resize(self, rows: int) -> None:
+        """Let only the first `rows` rows take part in the steps that follow; the others rest, and keep their state.
+
+        Raises:
+            InputError: If there are not so many rows, or the executor cannot step some of its rows.
+        """
 
     def read_state(self) -> tuple[Array, ...]:
         """Return copies of the current states `[batch, ...]`, in the order of the Spec."""
@@ -62,11 +71,22 @@ class Executor(Protocol):
     def move_row(self, source: int, target: int) -> None:
         """Copy the state of row `source` over row `target`."""
 
+    def read_row(self, row: int) -> tuple[Array, ...]:
+        """Return copies of the states of one row, `[1, ...]`, in the order of the Spec."""
+
+    def write_row(self, row: int, arrays: Sequence[Array]) -> None:
+        """Replace the states of one row by copies of `arrays`, each `[1, ...]`."""
+
 
 class RowStates(ABC):
     """The verbs for single rows, for executors that can read and write all of their states."""
 
     _spec: Spec
+
+    @property
+    @abstractmethod
+    def batch(self) -> int:
+        """The number of rows."""
 
     @abstractmethod
     def read_state(self) -> tuple[Array, ...]:
@@ -89,6 +109,27 @@ class RowStates(ABC):
         for array in arrays:
             array[target] = array[source]
         self.write_state(arrays)
+
+    def read_row(self, row: int) -> tuple[Array, ...]:
+        """Return copies of the states of one row, `[1, ...]`."""
+        return tuple(np.array(array[row : row + 1]) for array in self.read_state())
+
+    def write_row(self, row: int, arrays: Sequence[Array]) -> None:
+        """Replace the states of one row by copies of `arrays`, each `[1, ...]`.
+
+        Raises:
+            StateError: If an array has another dtype or shape; the states are then unchanged.
+        """
+        check_states(self._spec, arrays, 1)
+        states = self.read_state()
+        for state, array in zip(states, arrays, strict=True):
+            state[row] = array[0]
+        self.write_state(states)
+
+    def resize(self, rows: int) -> None:
+        """Take all rows; InputError for fewer, which such an executor cannot step."""
+        if rows != self.batch:
+            raise InputError(f"all {self.batch} rows step together, so rows must be {self.batch}, got {rows}")
 
 
 class Engine(Protocol):

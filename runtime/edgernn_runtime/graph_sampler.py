@@ -61,7 +61,8 @@ def set_sampler(found: GraphSampler, inputs: Mapping[str, Array], row: int, samp
     """Write a sampler's settings into one row of a graph's inputs."""
     inputs[TEMPERATURE][row] = sampler.temperature
     if found.filters:
-        inputs[TOP_K][row] = min(sampler.top_k or found.vocabulary, found.vocabulary)
+        kept = 1 if sampler.temperature == 0 else sampler.top_k or found.vocabulary
+        inputs[TOP_K][row] = min(kept, found.vocabulary)
         inputs[TOP_P][row] = sampler.top_p
 
 

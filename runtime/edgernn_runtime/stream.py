@@ -445,7 +445,7 @@ class Stream:
             self._noise_input[0] = self._noise.uniform(self._step) + GRAIN if self._warm else GRAIN
             self._feed(self._pending)
             self._pending = None
-            if not self._cumulative[-1] > 0:
+            if not self._cumulative.item(-1) > 0:
                 raise InputError("the model's output is not finite, so nothing can be chosen")
             token: int = self._token_output.item()
             self._pending = token

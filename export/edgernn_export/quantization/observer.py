@@ -12,7 +12,7 @@ from edgernn_export.metadata import write_spec
 from edgernn_export.passes.edit import add_constant
 from edgernn_export.quantization.activation import Activation, Gathered
 from edgernn_export.quantization.source import Graph, qualified
-from edgernn_runtime.engine import Array, Executor, Placement
+from edgernn_runtime.engine import Array, Executor, Placement, RowStates
 from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.spec import Spec, TensorSpec
@@ -76,15 +76,19 @@ class Observer:
         return {qualified(self._stage, names[i]): each.activation() for i, each in self._gathered_states.items()}
 
 
-class _ObservedExecutor:
+class _ObservedExecutor(RowStates):
     """An executor whose every step is observed."""
 
     def __init__(self, executor: Executor, observer: Observer) -> None:
+        self._spec = observer.spec
         self._executor = executor
         self._observer = observer
-        self.batch = executor.batch
         self.inputs = executor.inputs
         self.outputs = executor.outputs
+
+    @property
+    def batch(self) -> int:
+        return self._executor.batch
 
     def run(self) -> None:
         self._executor.run()
@@ -95,12 +99,6 @@ class _ObservedExecutor:
 
     def write_state(self, arrays: Sequence[Array]) -> None:
         self._executor.write_state(arrays)
-
-    def reset_row(self, row: int) -> None:
-        self._executor.reset_row(row)
-
-    def move_row(self, source: int, target: int) -> None:
-        self._executor.move_row(source, target)
 
 
 def _with_outputs(graph: Graph, values: Mapping[str, int]) -> bytes:
