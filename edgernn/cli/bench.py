@@ -35,6 +35,9 @@ def bench(
     ] = 10,
     saved: Annotated[Path | None, typer.Option("--from", help="Show what -o saved, and measure nothing.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Save the figures as JSON.")] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Keep what -o holds already, and measure the cases that it lacks.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw the figures, as .svg or .png.")] = None,
     force: Force = False,
     json: Json = False,
@@ -44,10 +47,12 @@ def bench(
     All peers of a case run in turns in one process. Each is checked against torch before it is timed; one that is not
     installed is named and left out.
     """
-    _check_targets(output, plot, overwrite=force)
-    if saved is not None:
-        from edgernn.bench.record import read_record
+    if resume and (output is None or saved is not None):
+        raise InputError("--resume goes on with the file that -o names, so it needs -o, and no --from")
+    _check_targets(output, plot, overwrite=force or resume)
+    from edgernn.bench.record import read_record
 
+    if saved is not None:
         record = read_record(saved)
         if output is not None:
             _save(record, output, overwrite=force)
@@ -59,11 +64,12 @@ def bench(
 
         record = _measure(
             cases(_names(cells, "--cells"), *counts),
+            read_record(output) if resume and output is not None and output.exists() else None,
             find_peers(PEERS if peers is None else _names(peers, "--peers")),
             _precisions(precisions),
             seconds_per_case=seconds_per_case,
             output=output,
-            overwrite=force,
+            overwrite=force or resume,
         )
     if plot is not None:
         _draw(record, plot, overwrite=force)
@@ -158,6 +164,7 @@ def _check_targets(output: Path | None, plot: Path | None, *, overwrite: bool) -
 
 def _measure(
     cases: "list[Case]",
+    before: "Record | None",
     peers: "list[Peer]",
     precisions: "list[Precision]",
     *,
@@ -165,7 +172,7 @@ def _measure(
     output: Path | None,
     overwrite: bool,
 ) -> "Record":
-    """Return what is measured, saved after each row."""
+    """Return what was measured before, and what is measured now of the other cases, saved after each row."""
     from edgernn.bench.record import Machine, Record
     from edgernn.bench.running import run
 
@@ -174,7 +181,11 @@ def _measure(
             f"{', '.join(peer.name for peer in peers)} has no {' or '.join(precisions)}; nothing is left to measure"
         )
     machine = Machine.here(package for peer in peers for package in peer.packages)
-    rows: list[Row] = []
+    if before is not None and before.machine != machine:
+        raise InputError(f"{output} was measured elsewhere, or with other peers or versions; measure all of it anew")
+    rows = [] if before is None else list(before.rows)
+    done = {(row.cell, row.hidden, row.batch, row.threads) for row in rows}
+    cases = [case for case in cases if (case.cell, case.hidden, case.batch, case.threads) not in done]
     with messages.status("") as status:
         show: Callable[[str], None] = status.update if messages.is_terminal else lambda _: None
         for row in run(cases, peers, precisions, seconds_per_case=seconds_per_case, progress=show):

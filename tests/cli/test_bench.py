@@ -147,3 +147,37 @@ def test_a_run_of_absent_peers_alone_is_an_error_that_names_them(edgernn: Edgern
     assert outcome.err.count("\n") == 1
     assert "nothing could be measured: left out: " in outcome.err
     assert all(f"left out: {peer}: " in outcome.err for peer in ABSENT)
+
+
+def test_a_run_is_resumed_with_the_cases_that_it_lacks(
+    measured: tuple[Path, Any, str], edgernn: Edgernn, tmp_path: Path
+) -> None:
+    path, found, _ = measured
+    begun = tmp_path / "begun.json"
+    kept = [each for each in found["cases"] if each["cell"] == "lstm"]
+    begun.write_text(json.dumps({**found, "cases": kept}), encoding="utf-8")
+    outcome = edgernn("bench", *SMALL, "--peers", ",".join(PEERS), "-o", begun, "--resume", "--json")
+    assert outcome.code == 0, outcome.err
+    cases = json.loads(begun.read_text(encoding="utf-8"))["cases"]
+    assert kept == cases[:3]
+    assert ["gru"] * 3 == [each["cell"] for each in cases[3:]]
+    assert path.exists()
+
+
+def test_what_was_measured_elsewhere_is_not_resumed(
+    measured: tuple[Path, Any, str], edgernn: Edgernn, tmp_path: Path
+) -> None:
+    _, found, _ = measured
+    other = tmp_path / "other.json"
+    text = json.dumps({**found, "machine": {**found["machine"], "cpu": "another"}})
+    other.write_text(text, encoding="utf-8")
+    outcome = edgernn("bench", *SMALL, "--peers", "edgernn", "-o", other, "--resume")
+    assert outcome.code == 1
+    assert "was measured elsewhere, or with other peers or versions" in outcome.err
+    assert text == other.read_text(encoding="utf-8")
+
+
+def test_there_is_nothing_to_resume_without_a_file(edgernn: Edgernn) -> None:
+    outcome = edgernn("bench", *SMALL, "--resume")
+    assert outcome.code == 1
+    assert "--resume goes on with the file that -o names" in outcome.err
