@@ -22,6 +22,13 @@ from edgernn_runtime.errors import EdgeRNNError as EdgeRNNError
 from edgernn_runtime.model import Model as Model
 from edgernn_runtime.model import load as load
 from edgernn_runtime.noise import uniforms as uniforms
+from edgernn_runtime.pool import AsyncPool as AsyncPool
+from edgernn_runtime.pool import AsyncStream as AsyncStream
+from edgernn_runtime.pool import AsyncText as AsyncText
+from edgernn_runtime.pool import Listener as Listener
+from edgernn_runtime.pool import NotFiniteError as NotFiniteError
+from edgernn_runtime.pool import PoolStream as PoolStream
+from edgernn_runtime.pool import StreamPool as StreamPool
 from edgernn_runtime.sampling import GREEDY as GREEDY
 from edgernn_runtime.sampling import Sampler as Sampler
 from edgernn_runtime.spec import Spec as Spec

@@ -8,6 +8,7 @@ from edgernn_runtime.bundle_spec import BundleSpec, read_bundle
 from edgernn_runtime.engine import Engine, Executor, Placement
 from edgernn_runtime.engines.opening import open_engine
 from edgernn_runtime.errors import InputError
+from edgernn_runtime.pool import StreamPool
 from edgernn_runtime.providers import ProviderRequest, resolve
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.spec import Spec
@@ -123,6 +124,18 @@ class Model:
         if state is not None:
             stream.restore(state)
         return stream
+
+    def pool(self, *, capacity: int = 8, limit: int | None = None) -> StreamPool:
+        """Return a new pool, whose streams step together.
+
+        Args:
+            capacity: How many streams there is room for at first; the room doubles when it is needed.
+            limit: How many streams there may be at most; None for as many as fit in memory.
+
+        Raises:
+            InputError: If either is not positive.
+        """
+        return StreamPool(self, capacity=capacity, limit=limit)
 
     def _check_batch(self, batch: int) -> None:
         if batch < 1 or (batch > 1 and self.spec.batch == 1):

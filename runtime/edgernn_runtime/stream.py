@@ -1,17 +1,16 @@
 """Stream: one live generation, the mutable one."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Final, SupportsIndex, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn_runtime.alone import Alone
 from edgernn_runtime.distributions import UNIFORMS, draw, normals
 from edgernn_runtime.engine import Array, Executor
-from edgernn_runtime.errors import InputError, StateError, StreamError
+from edgernn_runtime.errors import InputError, StateError
 from edgernn_runtime.feeding import Feeding
 from edgernn_runtime.graph_sampler import CUMULATIVE, NEXT_TOKEN, NOISE, set_sampler
 from edgernn_runtime.noise import Noise
@@ -55,6 +54,7 @@ class Stream:
         self._new_executor = executor
         self._executor = executor(1)
         self._feeding = Feeding(spec)
+        self._checked = self._feeding.token if spec.vocabulary else self._feeding.frame
         self._run = self._executor.run
         self._input: Array = self._executor.inputs[spec.main_input.name]
         self._output: Array = self._executor.outputs[spec.main_output.name]
@@ -67,7 +67,7 @@ class Stream:
             self._noise_input: Array = self._executor.inputs[NOISE][0]
             self._token_output: Array = self._executor.outputs[NEXT_TOKEN]
             self._cumulative: Array = self._executor.outputs[CUMULATIVE][0]
-        self._lock = threading.Lock()
+        self._alone = Alone(_TWO_THREADS)
         self._step = 0
         self._pending: int | NDArray[np.float32] | None = None
         self._recent: deque[int | Array] = deque(maxlen=REMEMBERED)
@@ -117,7 +117,7 @@ class Stream:
             StreamError: If another thread is stepping the stream.
         """
         out = np.empty_like(self._row)
-        self._advance(self._feeding.value(value), out)
+        self.step_into(value, out)
         return out
 
     def step_into(self, value: SupportsIndex | Array, out: Array) -> None:
@@ -128,7 +128,7 @@ class Stream:
             EngineError: If the engine fails; the value has then not been taken.
             StreamError: If another thread is stepping the stream.
         """
-        self._advance(self._feeding.value(value), out)
+        self._advance(self._checked(value), out)
 
     def set_input(self, name: str, value: Array) -> None:
         """Set an input beside the main one, such as a condition; it stays until it is set again.
@@ -207,7 +207,7 @@ class Stream:
         name = flush_input(self._spec)
         if name is None or self._run == self._ended:
             return self._frames(np.empty((0, *self._output.shape[1:]), self._output.dtype))
-        with self._alone():
+        with self._alone:
             self._executor.inputs[name][...] = 1
             self._input[...] = 0
             outputs = np.empty((self._spec.delay_steps, *self._output.shape[1:]), self._output.dtype)
@@ -234,7 +234,7 @@ class Stream:
         if len(values):
             self._held = b""
         for value in values:
-            with self._alone():
+            with self._alone:
                 self._feed_pending()
                 self._pending = value
 
@@ -317,7 +317,7 @@ class Stream:
 
     def snapshot(self) -> State:
         """Return everything that is needed to continue from here."""
-        with self._alone():
+        with self._alone:
             return State(
                 model_id=self._model_id,
                 arrays=self._executor.read_state(),
@@ -340,7 +340,7 @@ class Stream:
         if state.batch != 1:
             raise StateError(f"a stream takes a state of batch 1, got batch {state.batch}")
         self._feeding.check_pending(state)
-        with self._alone():
+        with self._alone:
             self._executor.write_state(state.arrays)
             for i, array in enumerate(self._others):
                 array[...] = state.inputs[i] if state.inputs else 0
@@ -367,7 +367,7 @@ class Stream:
             InputError: If the seed is out of range; the stream is then unchanged.
         """
         noise = Noise(self.seed if seed is None else seed)
-        with self._alone():
+        with self._alone:
             self._executor.reset_row(0)
             for array in self._others:
                 array[...] = 0
@@ -386,25 +386,14 @@ class Stream:
 
     def _advance(self, value: int | Array, out: Array) -> None:
         """Feed what is pending, then a value that was checked, and write the main output into `out`."""
-        if not self._lock.acquire(blocking=False):
-            raise StreamError(_TWO_THREADS)
+        self._alone.enter()
         try:
             if self._pending is not None:
                 self._feed_pending()
             self._feed(value)
             out[...] = self._row
         finally:
-            self._lock.release()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other threads out; StreamError if one is stepping the stream."""
-        if not self._lock.acquire(blocking=False):
-            raise StreamError(_TWO_THREADS)
-        try:
-            yield
-        finally:
-            self._lock.release()
+            self._alone.leave()
 
     def _feed(self, value: int | Array) -> None:
         self._input[0] = value
@@ -428,7 +417,7 @@ class Stream:
 
     def _token_of_logits(self) -> int:
         """Feed the pending token, choose the next one from the logits, and leave that pending."""
-        with self._alone():
+        with self._alone:
             step = self._begin()
             self._pending = token = self._sampler.sample(
                 self._logits, self._noise.uniform(step), recent=cast("deque[int]", self._recent), ranked=self._ranked
@@ -437,8 +426,7 @@ class Stream:
 
     def _token_of_graph(self) -> int:
         """Feed the pending token with the noise that chooses the next one, and leave that pending."""
-        if not self._lock.acquire(blocking=False):
-            raise StreamError(_TWO_THREADS)
+        self._alone.enter()
         try:
             if self._pending is None:
                 self._pending = self._feeding.start(self._step)
@@ -451,11 +439,11 @@ class Stream:
             self._pending = token
             return token
         finally:
-            self._lock.release()
+            self._alone.leave()
 
     def _next_frame(self) -> NDArray[np.float32]:
         """Feed the pending frame, draw the next one, and leave that pending."""
-        with self._alone():
+        with self._alone:
             step = self._begin()
             parameters = cast("NDArray[np.float32]", self._row)
             if not np.isfinite(parameters).all():

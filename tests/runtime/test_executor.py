@@ -9,8 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from edgernn.models import RecurrentLM
+from edgernn_export.step import StepModule
+from edgernn_export.torch_engine import TorchEngine
 from edgernn_runtime import Executor, Model
 from edgernn_runtime.engines.ort import OrtExecutor
+from edgernn_runtime.engines.singly import SinglyExecutor
 from edgernn_runtime.errors import EngineError, InputError, StateError
 
 Tokens = NDArray[np.int64]
@@ -272,3 +275,163 @@ def test_the_buffers_stay_the_same_arrays_from_step_to_step(tiny_model: Callable
 def test_a_batch_that_is_not_positive_is_refused(tiny_model: Callable[..., Model], batch: int) -> None:
     with pytest.raises(InputError, match=f"batch must be positive, got {batch}"):
         tiny_model("gru").executor(batch)
+
+
+# Fewer rows than there is room for
+
+
+def _on_a_device(executor: Executor) -> OrtExecutor:
+    """Make an executor read and write whole states, as it does where they do not lie on the host."""
+    assert isinstance(executor, OrtExecutor)
+    executor._arrays = None
+    return executor
+
+
+@pytest.fixture(params=["host", "device"])
+def place(request: pytest.FixtureRequest) -> Callable[[Executor], Executor]:
+    """What makes an executor's states lie on the host, or be handled as if they did not."""
+    return _on_a_device if request.param == "device" else lambda executor: executor
+
+
+def test_rows_that_rest_keep_their_state_and_those_that_step_go_on(
+    tiny_model: Callable[..., Model], lanes: Tokens, cell: str, place: Callable[[Executor], Executor]
+) -> None:
+    model = tiny_model(cell)
+    executor = place(model.executor(8))
+    rng, taken = np.random.default_rng(0), np.zeros(8, int)
+    alone = [run_rows(model.executor(1), lanes[:, row : row + 1])[:, 0] for row in range(8)]
+    for _ in range(60):
+        rows = int(rng.integers(1, 9))
+        executor.resize(rows)
+        for _ in range(int(rng.integers(0, 4))):
+            if taken[:rows].max() == len(lanes):
+                return
+            executor.inputs["token"][:rows] = lanes[taken[:rows], np.arange(rows)]
+            executor.run()
+            for row in range(rows):
+                np.testing.assert_allclose(executor.outputs["logits"][row], alone[row][taken[row]], atol=2e-5)
+            taken[:rows] += 1
+
+
+def test_the_verbs_of_single_rows_find_rows_at_rest(
+    tiny_model: Callable[..., Model], lanes: Tokens, place: Callable[[Executor], Executor]
+) -> None:
+    executor, other = place(tiny_model("lstm").executor(6)), tiny_model("lstm").executor(6)
+    expected = [array.copy() for array in other.read_state()]
+    rng = np.random.default_rng(1)
+    for step in range(100):
+        rows = int(rng.integers(1, 7))
+        source, target = (int(row) for row in rng.integers(0, 6, 2))
+        executor.resize(rows)
+        executor.inputs["token"][:] = other.inputs["token"][:] = lanes[step, :6]
+        executor.run()
+        other.write_state(expected)
+        other.run()
+        for array, after in zip(expected, other.read_state(), strict=True):
+            array[:rows] = after[:rows]
+        verb = ("move", "reset", "write", "read")[int(rng.integers(4))]
+        _change_row(verb, executor, expected, source, target)
+        found = executor.read_row(target)
+        assert [(1, *array.shape[1:]) for array in expected] == [array.shape for array in found]
+        for array, row in zip(expected, found, strict=True):
+            np.testing.assert_allclose(row[0], array[target], atol=1e-5)
+        if verb == "read":
+            for array, state in zip(expected, executor.read_state(), strict=True):
+                np.testing.assert_allclose(state, array, atol=1e-5)
+
+
+def _change_row(verb: str, executor: Executor, expected: list[NDArray[np.generic]], source: int, target: int) -> None:
+    """Change one row, in an executor and in the states that it is expected to have."""
+    if verb == "move":
+        executor.move_row(source, target)
+    elif verb == "reset":
+        executor.reset_row(target)
+    elif verb == "write":
+        executor.write_row(target, executor.read_row(source))
+    for array in expected:
+        if verb != "read":
+            array[target] = 0 if verb == "reset" else array[source]
+
+
+def test_a_state_that_is_written_while_rows_rest_is_that_of_all_rows(
+    tiny_model: Callable[..., Model], lanes: Tokens, place: Callable[[Executor], Executor]
+) -> None:
+    source, executor = tiny_model("gru").executor(4), place(tiny_model("gru").executor(4))
+    run_rows(source, lanes[:7, :4])
+    executor.resize(1)
+    run_rows_of(executor, lanes[:3, :1])
+    executor.write_state(source.read_state())
+    run_rows_of(executor, lanes[7:8, :1])
+    executor.resize(4)
+    for row in (1, 2, 3):
+        assert source.read_row(row)[0].tobytes() == executor.read_row(row)[0].tobytes()
+
+
+def run_rows_of(executor: Executor, tokens: Tokens) -> None:
+    """Step the first rows, as many as `tokens [steps, rows]` has columns."""
+    for row in tokens:
+        executor.inputs["token"][: len(row)] = row
+        executor.run()
+
+
+def test_what_is_read_of_a_row_is_a_copy(tiny_model: Callable[..., Model], lanes: Tokens) -> None:
+    executor = tiny_model("gru").executor(2)
+    read = executor.read_row(1)
+    kept = [array.copy() for array in read]
+    run_rows(executor, lanes[:2, :2])
+    assert [array.tobytes() for array in kept] == [array.tobytes() for array in read]
+
+
+def test_a_row_of_another_shape_is_refused(
+    tiny_model: Callable[..., Model], place: Callable[[Executor], Executor]
+) -> None:
+    executor = place(tiny_model("gru").executor(2))
+    with pytest.raises(StateError, match=r"state\.0\.h must be float32\[1, 24\], got float32\[2, 24\]"):
+        executor.write_row(0, executor.read_state())
+
+
+@pytest.mark.parametrize("rows", [0, 4])
+def test_more_rows_than_there_are_or_none_are_refused(tiny_model: Callable[..., Model], rows: int) -> None:
+    singly = SinglyExecutor(tiny_model("gru").spec, tiny_model("gru").executor, 3)
+    for executor in (tiny_model("gru").executor(3), singly):
+        with pytest.raises(InputError, match=f"rows must lie in 1..3, got {rows}"):
+            executor.resize(rows)
+
+
+def test_an_executor_that_steps_all_rows_together_refuses_fewer(frame_step: StepModule) -> None:
+    executor = TorchEngine(frame_step).executor(3)
+    executor.resize(3)
+    with pytest.raises(InputError, match="all 3 rows step together, so rows must be 3, got 2"):
+        executor.resize(2)
+    executor.write_row(1, [np.full((1, 4), 7, np.float32), np.full((1, 1), 7)])
+    assert [0, 7, 0] == executor.read_state()[1][:, 0].tolist()
+    assert [[7.0] * 4] == executor.read_row(1)[0].tolist()
+
+
+def test_rows_that_step_singly_give_what_they_give_together(tiny_model: Callable[..., Model], lanes: Tokens) -> None:
+    model = tiny_model("lstm")
+    executor, together = SinglyExecutor(model.spec, model.executor, 4), model.executor(4)
+    np.testing.assert_allclose(run_rows(executor, lanes[:20, :4]), run_rows(together, lanes[:20, :4]), atol=1e-5)
+    for each in (executor, together):
+        each.move_row(1, 3)
+        each.reset_row(2)
+        each.write_row(0, each.read_row(3))
+    for one, other in zip(executor.read_state(), together.read_state(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    executor.write_state(together.read_state())
+    assert executor.batch == 4
+    np.testing.assert_allclose(run_rows(executor, lanes[20:40, :4]), run_rows(together, lanes[20:40, :4]), atol=1e-5)
+
+
+def test_a_row_that_fails_singly_leaves_all_rows_where_they_were(tiny_model: Callable[..., Model]) -> None:
+    model = tiny_model("gru")
+    executor = SinglyExecutor(model.spec, model.executor, 3)
+    executor.inputs["token"][:] = [1, 2, 3]
+    executor.run()
+    before = executor.read_state()
+    for bad in ([99, 1, 1], [1, 99, 1], [1, 1, 99]):
+        executor.inputs["token"][:] = bad
+        with pytest.raises(EngineError):
+            executor.run()
+        for old, new in zip(before, executor.read_state(), strict=True):
+            assert old.tobytes() == new.tobytes()
