@@ -2,10 +2,11 @@
 
     python benchmarks/pool.py [MODEL ...] [--streams 1 2 8 64] [--temperature 0.8] [--steps 1000] [--json]
 
-Without models: two layers, 128 tokens, int8, one thread, random weights, of each `--hidden` size, which sample in their
-graph. Times are medians. `one` is `Stream.generate`, `bare` the executor's step of as many rows as the pool steps (an
-even number for quantized models), `pool` is `StreamPool.step`, `own` what the pool adds to the bare step, `x` the
-tokens per second over those of one stream, and `async` what `AsyncPool` adds for each token.
+Without models: two layers, 128 tokens, int8 and int8-portable, one thread, random weights, of each `--hidden` size,
+which sample in their graph. Times are medians. `one` is `Stream.generate` of the first model, `bare` the executor's
+step of as many rows as the pool steps (an even number for quantized models), `pool` is `StreamPool.step`, `own` what
+the pool adds to the bare step, `x` the tokens per second over those of one stream, and `async` what `AsyncPool` adds
+for each token.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import torch
 
 from edgernn.models import ModelConfig, RecurrentLM, RecurrentLMStep
 from edgernn_export import Recording, export, quantize
+from edgernn_export.quantization.formats import Precision
 from edgernn_runtime import AsyncPool, AsyncStream, Model, Sampler, load
 from edgernn_runtime.graph_sampler import NOISE, TEMPERATURE
 from edgernn_runtime.sampling import GRAIN
@@ -37,8 +39,9 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        paths = options.models or [_model(hidden, Path(folder)) for hidden in options.hidden]
-        cases = [_measure(path, options.streams, Sampler(options.temperature), options.steps) for path in paths]
+        groups = [options.models] if options.models else [_models(hidden, Path(folder)) for hidden in options.hidden]
+        sampler = Sampler(options.temperature)
+        cases = [case for paths in groups for case in _measure(paths, options.streams, sampler, options.steps)]
     if options.json:
         print(json.dumps(cases))
         return
@@ -68,22 +71,33 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _model(hidden: int, folder: Path) -> Path:
+def _models(hidden: int, folder: Path) -> list[Path]:
     torch.manual_seed(0)
     step = RecurrentLMStep(RecurrentLM(ModelConfig("lstm", VOCABULARY, hidden, layers=2)).eval(), start=0)
     source = export(step, folder / f"lstm-{hidden}.onnx", sample="temperature").path
-    recording = Recording.of_tokens("token", np.random.default_rng(0).integers(0, VOCABULARY, 50))
-    target = folder / f"lstm-{hidden}.int8.onnx"
-    return quantize(source, target, precision="int8", recording=recording, method="nearest").path
+    recording = Recording.of_tokens("token", np.random.default_rng(0).integers(0, VOCABULARY, 300))
+    precisions: tuple[Precision, ...] = ("int8", "int8-portable")
+    return [
+        quantize(
+            source,
+            folder / f"lstm-{hidden}.{precision}.onnx",
+            precision=precision,
+            recording=recording,
+            calibration=recording,
+            method="nearest",
+        ).path
+        for precision in precisions
+    ]
 
 
-def _measure(path: Path, counts: Sequence[int], sampler: Sampler, steps: int) -> dict[str, object]:
-    model = load(path)
-    generation = model.stream(sampler=sampler).generate(2**62)
+def _measure(paths: Sequence[Path], counts: Sequence[int], sampler: Sampler, steps: int) -> list[dict[str, object]]:
+    models = [load(path) for path in paths]
+    generation = models[0].stream(sampler=sampler).generate(2**62)
     calls: list[Callable[[], object]] = [lambda: next(generation)]
-    for count in counts:
+    pairs = [(model, count) for model in models for count in counts]
+    for model, count in pairs:
         calls += [_bare(model, count, sampler), _pool(model, count, sampler)]
-    fronts = [_Front(model, count, sampler) for count in counts]
+    fronts = [_Front(model, count, sampler) for model, count in pairs]
     taken: list[list[float]] = [[] for _ in calls]
     together: list[list[float]] = [[] for _ in fronts]
     for call in (*calls, *(front.timed for front in fronts)):
@@ -98,9 +112,12 @@ def _measure(path: Path, counts: Sequence[int], sampler: Sampler, steps: int) ->
     one, *rest = (float(np.median(times)) for times in taken)
     pools = [
         {"streams": count, "bare_us": bare, "pool_us": pool, "async_us": float(np.median(front))}
-        for count, bare, pool, front in zip(counts, rest[::2], rest[1::2], together, strict=True)
+        for (_, count), bare, pool, front in zip(pairs, rest[::2], rest[1::2], together, strict=True)
     ]
-    return {"model": path.name, "one_us": one, "pools": pools}
+    size = len(counts)
+    return [
+        {"model": path.name, "one_us": one, "pools": pools[i * size : (i + 1) * size]} for i, path in enumerate(paths)
+    ]
 
 
 def _timed(call: Callable[[], object]) -> list[float]:

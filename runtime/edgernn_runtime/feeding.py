@@ -16,7 +16,7 @@ from edgernn_runtime.state import State
 class Feeding:
     """Checks what is fed to a model against its Spec. Immutable."""
 
-    __slots__ = ("_dtype", "_name", "_shape", "_start", "_text", "generative", "vocabulary")
+    __slots__ = ("_dtype", "_name", "_shape", "_sides", "_start", "_text", "generative", "vocabulary")
 
     def __init__(self, spec: Spec) -> None:
         """Keep what the checks need of a Spec."""
@@ -27,6 +27,7 @@ class Feeding:
         self._dtype = np.dtype(spec.main_input.dtype)
         self._shape = spec.main_input.sized(1)[1:]
         self._text = spec.text_codec
+        self._sides = {tensor.name: tensor for tensor in spec.side_inputs}
 
     def value(self, value: SupportsIndex | Array) -> int | Array:
         """Return what one step takes: a token of a token model, for others a frame.
@@ -60,10 +61,19 @@ class Feeding:
         """Return a frame as an array; InputError if its dtype or shape is not the main input's without the batch."""
         frame = np.asarray(value)
         if frame.shape != self._shape or frame.dtype != self._dtype:
-            raise InputError(
-                f"{self._name} must be {self._dtype}{list(self._shape)}, got {frame.dtype}{list(frame.shape)}"
-            )
+            raise _misfit(self._name, self._dtype, self._shape, frame)
         return frame
+
+    def side(self, name: str, value: object) -> Array:
+        """Return what is set in an input beside the main one; InputError if there is none, or it does not fit."""
+        if name not in self._sides:
+            has = ", ".join(self._sides) or "none"
+            raise InputError(f"the model has no input {name} beside its main one; it has {has}")
+        tensor, array = self._sides[name], np.asarray(value)
+        shape = tensor.sized(1)[1:]
+        if array.dtype != tensor.dtype or array.shape != shape:
+            raise _misfit(name, tensor.dtype, shape, array)
+        return array
 
     def tokens(self, prompt: str | Sequence[int] | Array) -> Sequence[int]:
         """Return a prompt as tokens.
@@ -108,3 +118,7 @@ class Feeding:
             raise StateError(f"the pending frame must be float32{list(self._shape)}, got {list(pending.shape)}")
         if not all(0 <= token < max(self.vocabulary, 1) for token in state.recent):
             raise StateError(f"the last tokens must lie in 0..{self.vocabulary - 1}, got {max(state.recent)}")
+
+
+def _misfit(name: str, dtype: object, shape: Sequence[int], found: Array) -> InputError:
+    return InputError(f"{name} must be {dtype}{list(shape)}, got {found.dtype}{list(found.shape)}")

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from edgernn_runtime.bundle_spec import BundleSpec, read_bundle
 from edgernn_runtime.engine import Engine, Executor, Placement
 from edgernn_runtime.engines.opening import open_engine
 from edgernn_runtime.errors import InputError
-from edgernn_runtime.pool import StreamPool
 from edgernn_runtime.providers import ProviderRequest, resolve
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.spec import Spec
 from edgernn_runtime.state import State
 from edgernn_runtime.stream import Stream
+
+if TYPE_CHECKING:
+    from edgernn_runtime.pool import StreamPool
 
 MAX_THREADS: Final = 256
 
@@ -54,7 +55,11 @@ def load(
 
 def _check_begin(path: Path) -> None:
     """Refuse a bundle whose stages begin with a state that the caller has to compute first."""
-    bundle = read_bundle(path) if path.is_dir() else BundleSpec({})
+    if not path.is_dir():
+        return
+    from edgernn_runtime.bundle_spec import read_bundle  # noqa: PLC0415, costs the cold start of a file 4 ms
+
+    bundle = read_bundle(path)
     for link in bundle.links:
         if bundle.stages[link.source].every is None and link.input.startswith("state."):
             raise InputError(
@@ -125,7 +130,7 @@ class Model:
             stream.restore(state)
         return stream
 
-    def pool(self, *, capacity: int = 8, limit: int | None = None) -> StreamPool:
+    def pool(self, *, capacity: int = 8, limit: int | None = None) -> "StreamPool":
         """Return a new pool, whose streams step together.
 
         Args:
@@ -135,6 +140,8 @@ class Model:
         Raises:
             InputError: If either is not positive.
         """
+        from edgernn_runtime.pool import StreamPool  # noqa: PLC0415, costs the cold start of a stream 20 ms
+
         return StreamPool(self, capacity=capacity, limit=limit)
 
     def _check_batch(self, batch: int) -> None:

@@ -142,16 +142,8 @@ class Stream:
         Raises:
             InputError: If the model has no such input, or it is the main one, or the value does not fit.
         """
-        others = [each.name for each in self._spec.side_inputs]
-        if name not in others:
-            raise InputError(f"the model has no input {name} beside its main one; it has {', '.join(others) or 'none'}")
-        target = self._executor.inputs[name]
-        array = np.asarray(value)
-        if array.dtype != target.dtype or array.shape != target.shape[1:]:
-            raise InputError(
-                f"{name} must be {target.dtype}{list(target.shape[1:])}, got {array.dtype}{list(array.shape)}"
-            )
-        target[0] = array
+        array = self._feeding.side(name, value)
+        self._executor.inputs[name][0] = array
 
     def draw_latents(self) -> None:
         """Set every latent of the model to standard normal numbers, those of the stream's seed."""

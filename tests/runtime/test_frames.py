@@ -119,3 +119,26 @@ def test_an_output_of_the_batch_alone_is_a_number_that_changes_with_every_step(t
     out = np.zeros(())
     twin.step_into(frames[0], out)
     np.testing.assert_allclose(out, whole[-1] + whole[0], rtol=1e-5)
+
+
+def test_streams_of_a_pool_are_flushed_one_by_one(model: Model, frames: Frames) -> None:
+    several = model.spec.frames_per_step
+    alone = model.stream()
+    expected_outputs, rest = alone.run(frames[:32]), alone.flush()
+    pool = model.pool()
+    first, second = pool.open(), pool.open()
+    values = frames[:32].reshape(-1, *model.spec.main_input.sized(1)[1:])
+    made: dict[object, list[Frames]] = {first: [], second: []}
+    for i, value in enumerate(values):
+        fed = {first: value, second: value} if i < 4 else {second: value}
+        for stream, output in pool.feed(fed):
+            made[stream].append(np.asarray(output, np.float32).reshape(several, -1))
+    flushed = first.flush()
+    after = second.flush()
+    assert len(flushed) > 0
+    np.testing.assert_allclose(
+        np.concatenate(made[second])[model.spec.delay_steps * several :], expected_outputs, atol=1e-6
+    )
+    np.testing.assert_allclose(after.reshape(rest.shape), rest, atol=1e-6)
+    with pytest.raises(InputError, match="has ended with flush"):
+        pool.feed({first: values[0]})

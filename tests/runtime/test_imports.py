@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import edgernn_runtime
+
 ROOT = Path(__file__).parents[2]
 ROOMS = {
     "edgernn_runtime": ROOT / "runtime/edgernn_runtime",
@@ -103,6 +105,22 @@ def test_what_a_room_may_import_is_not_complained_about(room: str, source: str) 
 
 def test_the_terminal_belongs_to_the_command_line() -> None:
     assert [] == wrong_imports("import typer, rich", "edgernn", in_cli=True)
+
+
+def test_a_single_stream_loads_neither_pools_nor_bundles() -> None:
+    code = "import sys, edgernn_runtime as r; print(*sys.modules); assert r.StreamPool; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = (set(line.split()) for line in done.stdout.splitlines())
+    later = {"asyncio", "edgernn_runtime.pool"}
+    assert set() == before & {*later, "edgernn_runtime.bundle", "edgernn_runtime.engines.staged"}
+    assert later <= after
+
+
+def test_every_public_name_can_be_had() -> None:
+    for name in dir(edgernn_runtime):
+        assert getattr(edgernn_runtime, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = edgernn_runtime.nothing
 
 
 def test_one_file_makes_the_sessions_of_step_models() -> None:

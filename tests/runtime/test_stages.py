@@ -380,3 +380,16 @@ def test_a_bundle_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(SpecError, match=message):
         staged(links, **every)
+
+
+def test_bundles_in_a_pool_are_stepped_one_by_one_and_yield_what_they_yield_alone(model: Model) -> None:
+    alone = [list(of_class(model, kind, seed=kind).generate(30)) for kind in range(CLASSES)]
+    pool = model.pool(capacity=1)
+    streams = [pool.open(seed=kind, sampler=WARM) for kind in range(CLASSES)]
+    for kind, stream in enumerate(streams):
+        stream.set_input("class", np.array(kind))
+    made: dict[int, list[int]] = {kind: [] for kind in range(CLASSES)}
+    for _ in range(30):
+        for stream, token in pool.step():
+            made[streams.index(stream)].append(int(token))
+    assert alone == list(made.values())

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn_runtime.engine import Array
-from edgernn_runtime.errors import InputError
-from edgernn_runtime.pool.failure import NotFiniteError
+from edgernn_runtime.errors import InputError, NotFiniteError
 from edgernn_runtime.pool.pool_stream import PoolStream
 from edgernn_runtime.pool.streams import Streams
 from edgernn_runtime.sampling import GREEDY, Sampler

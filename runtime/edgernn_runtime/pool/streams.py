@@ -145,16 +145,8 @@ class Streams:
 
     def set_input(self, slot: int, name: str, value: Array) -> None:
         """Set an input beside the main one."""
-        others = [each.name for each in self.spec.side_inputs]
-        if name not in others:
-            raise InputError(f"the model has no input {name} beside its main one; it has {', '.join(others) or 'none'}")
-        target = self._rows.sides[others.index(name)]
-        array = np.asarray(value)
-        if array.dtype != target.dtype or array.shape != target.shape[1:]:
-            raise InputError(
-                f"{name} must be {target.dtype}{list(target.shape[1:])}, got {array.dtype}{list(array.shape)}"
-            )
-        target[self._rows.row(slot)] = array
+        array = self.feeding.side(name, value)
+        self._rows.executor.inputs[name][self._rows.row(slot)] = array
 
     def read(self, slot: int) -> State:
         """Return a stream's snapshot, after the steps that are left of its prompt."""
