@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgernn.models import RecurrentLM
 from edgernn_runtime import GREEDY, CharacterCodec, Model, Sampler, State, Stream, uniforms
-from edgernn_runtime.errors import InputError, StateError
+from edgernn_runtime.errors import InputError, StateError, StreamError
 
 Tokens = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -400,3 +401,55 @@ def test_a_stream_restored_from_a_state_that_does_not_fit_goes_on(
     with pytest.raises(StateError):
         stream.restore(tiny_model("gru").initial_state())
     assert list(expected.generate(20))[5:] == list(stream.generate(15))
+
+
+def test_a_stream_in_the_middle_of_a_step_refuses_every_other_call(model: Model) -> None:
+    stream = model.stream(sampler=LIVELY)
+    list(stream.generate(3))
+    before, saved = condition(stream), stream.snapshot()
+    refused: list[str] = []
+    calls: list[Callable[[], object]] = [
+        lambda: stream.step(1),
+        lambda: stream.step_into(1, np.empty(22, np.float32)),
+        lambda: stream.run([1]),
+        lambda: next(stream.generate(1)),
+        lambda: stream.prefill([1]),
+        stream.snapshot,
+        lambda: stream.restore(saved),
+        stream.reset,
+        stream.fork,
+    ]
+
+    def from_another_thread() -> None:
+        for call in calls:
+            try:
+                call()
+            except StreamError as error:
+                refused.append(str(error))
+
+    stream._alone.enter()  # as a step does while ONNX Runtime computes it
+    thread = threading.Thread(target=from_another_thread)
+    thread.start()
+    thread.join()
+    stream._alone.leave()
+    assert ["another thread is stepping this stream; a stream is for one thread at a time"] * len(calls) == refused
+    assert before == condition(stream)
+
+
+def test_two_threads_on_one_stream_take_whole_steps_or_none(model: Model) -> None:
+    stream, taken = model.stream(), [0, 0]
+
+    def step(number: int) -> None:
+        for _ in range(2000):
+            try:
+                stream.step(number)
+            except StreamError:
+                continue
+            taken[number] += 1
+
+    threads = [threading.Thread(target=step, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(taken) == stream.step_index > 0
