@@ -55,7 +55,13 @@ def test_a_run_is_tuned_in_both_lowerings_and_reported(run: Path, edgernn: Edger
         assert each.keys() == {*SETTING, "p50_us", "p99_us", "quality", "bytes", "kept"}
         assert 0 < each["p50_us"] <= each["p99_us"]
         assert each["kept"]
-    assert forms(result) == {("cell", "float32"), ("fused", "float32"), ("cell", "int8"), ("cell", "int4")}
+    assert forms(result) == {
+        ("cell", "float32"),
+        ("fused", "float32"),
+        ("cell", "int8"),
+        ("cell", "int8-portable"),
+        ("cell", "int4"),
+    }
     measured = {(each["lowering"], each["precision"]): each["quality"] for each in result["candidates"]}
     assert measured.pop(("cell", "float32")) is None
     assert all(quality["metric"] == "perplexity" for quality in measured.values())
@@ -98,11 +104,11 @@ def test_a_budget_of_nothing_leaves_float32(frame_path: Path, frames: Frames, tm
     assert result["chosen"]["precision"] == "float32"
     assert (tmp_path / "m.tuned.onnx").read_bytes() == model.read_bytes()
     rejected = [each for each in result["candidates"] if not each["kept"]]
-    assert [each["precision"] for each in rejected] == ["int8", "int4"]
+    assert [each["precision"] for each in rejected] == ["int8", "int8-portable", "int4"]
     assert all((each["p50_us"], each["p99_us"]) == (None, None) for each in rejected)
     assert {each["precision"] for each in result["candidates"] if each["kept"]} == {"float32"}
     rows = edgernn(*arguments, "--force").out.splitlines()
-    assert [row.split()[1] for row in rows if row.endswith("no, above 0.00%")] == ["int8", "int4"]
+    assert [row.split()[1] for row in rows if row.endswith("no, above 0.00%")] == ["int8", "int8-portable", "int4"]
 
 
 def test_a_budget_of_signals_is_in_decibels(frame_path: Path, frames: Frames, tmp_path: Path, edgernn: Edgernn) -> None:
@@ -134,7 +140,7 @@ def test_a_model_outside_a_run_is_tuned_in_plain_operators_which_is_said(
 ) -> None:
     arguments = ("--max-loss", "20%", "--data", trained / "text.txt", *FEW, "--json")
     result = edgernn("tune", alone, *arguments)
-    assert forms(result.json) == {("cell", "float32"), ("cell", "int8"), ("cell", "int4")}
+    assert forms(result.json) == {("cell", "float32"), ("cell", "int8"), ("cell", "int8-portable"), ("cell", "int4")}
     first, second = result.err.strip().splitlines()
     assert "the first 300 steps calibrate, and the other 300 are measured on" in first
     assert second == PLAIN
@@ -143,7 +149,7 @@ def test_a_model_outside_a_run_is_tuned_in_plain_operators_which_is_said(
 def test_a_run_that_went_on_is_not_taken_for_the_source_of_its_model(run: Path, edgernn: Edgernn) -> None:
     assert edgernn("train", "text", "-o", run, "--resume", "--max-steps", 90, "--threads", 1).code == 0
     result = edgernn("tune", run / "model.onnx", "--max-loss", "20%", *FEW, "--json")
-    assert forms(result.json) == {("cell", "float32"), ("cell", "int8"), ("cell", "int4")}
+    assert forms(result.json) == {("cell", "float32"), ("cell", "int8"), ("cell", "int8-portable"), ("cell", "int4")}
     assert one_line(result.err) == (
         "only plain operators are tried: model.onnx has other weights than the run that it lies in"
     )
@@ -159,7 +165,13 @@ def test_a_damaged_run_leaves_plain_operators_which_is_said(run: Path, edgernn: 
 def test_a_fused_model_is_tuned_in_both_lowerings_too(run: Path, edgernn: Edgernn) -> None:
     result = edgernn("tune", run / "fused.onnx", "--max-loss", "20%", *FEW, "--json")
     assert result.err.strip() == ""
-    assert forms(result.json) == {("fused", "float32"), ("cell", "float32"), ("cell", "int8"), ("cell", "int4")}
+    assert forms(result.json) == {
+        ("fused", "float32"),
+        ("cell", "float32"),
+        ("cell", "int8"),
+        ("cell", "int8-portable"),
+        ("cell", "int4"),
+    }
     sources = {
         each["lowering"]: each["quality"] for each in result.json["candidates"] if each["precision"] == "float32"
     }

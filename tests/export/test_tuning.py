@@ -91,7 +91,7 @@ def test_the_chosen_form_is_not_slower_than_the_best_float32(
     assert target.stat().st_size == report.chosen.setting.form.size
     tried = [(each.setting.form.precision, each.setting.threads, each.setting.spinning) for each in report.candidates]
     ways = [(1, False), (2, False), (2, True)]
-    assert tried == [(precision, *way) for precision in ("float32", "int8", "int4") for way in ways]
+    assert tried == [(precision, *way) for precision in ("float32", "int8", "int8-portable", "int4") for way in ways]
 
 
 def test_forms_outside_the_budget_are_neither_timed_nor_chosen(
@@ -108,7 +108,7 @@ def test_forms_outside_the_budget_are_neither_timed_nor_chosen(
     report = tune(frame_path, tmp_path / "m.onnx", max_loss=0.0, **frame_recordings)
     assert set(timed) == {"float32"}
     rejected = [each for each in report.candidates if not each.setting.form.kept]
-    assert [each.setting.form.precision for each in rejected] == ["int8", "int4"]
+    assert [each.setting.form.precision for each in rejected] == ["int8", "int8-portable", "int4"]
     for each in rejected:
         assert each.latency is None
         assert each.setting.form.quality is not None
@@ -166,11 +166,11 @@ def test_a_model_of_one_row_is_tuned_at_batch_one(frame_recordings: dict[str, Re
 def test_a_metric_of_ones_own_decides(tiny_path: Paths, recordings: dict[str, Recording], tmp_path: Path) -> None:
     def bits(engine: Engine, recording: Recording) -> float:
         assert len(recording) == 299
-        return {"float32": 1.0, "int8": 1.1, "int4": 2.0}.get(engine.spec.precision, 3.0)
+        return {"float32": 1.0, "int8": 1.1, "int8-portable": 1.1, "int4": 2.0}.get(engine.spec.precision, 3.0)
 
     report = tune(tiny_path("gru"), tmp_path / "m.onnx", max_loss=0.2, metric=bits, batches=(1,), **recordings)
     kept = {form.precision: form.kept for form in _forms(report)}
-    assert kept == {"float32": True, "int8": True, "int4": False}
+    assert kept == {"float32": True, "int8": True, "int8-portable": True, "int4": False}
 
 
 @pytest.mark.parametrize(

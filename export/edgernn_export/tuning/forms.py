@@ -76,8 +76,8 @@ class Forms:
             self._add("fused", FLOAT, {"": fused.read_bytes()})
 
     def add_quantized(self) -> None:
-        """Add int8 and int4, and the mix that a search finds between them where int4 costs too much."""
-        kinds: tuple[Precision, ...] = ("int8", "int4")
+        """Add both kinds of int8, int4, and the mix that a search finds between them where int4 costs too much."""
+        kinds: tuple[Precision, ...] = ("int8", "int8-portable", "int4")
         kept = False
         for done, precision in enumerate(kinds):
             self._progress("quality", done, len(kinds))
