@@ -104,6 +104,16 @@ class Record:
     machine: Machine
     rows: tuple[Row, ...]
 
+    def in_order(self) -> "Record":
+        """Return the record with its rows by batch, threads, cell and size, whenever each was measured."""
+        cells = list(dict.fromkeys(row.cell for row in self.rows))
+        precisions = list(dict.fromkeys(row.precision for row in self.rows))
+
+        def place(row: Row) -> tuple[int, ...]:
+            return row.batch, row.threads, cells.index(row.cell), row.hidden, precisions.index(row.precision)
+
+        return Record(self.machine, tuple(sorted(self.rows, key=place)))
+
     @property
     def peers(self) -> list[str]:
         """The peers of which something was measured, in the order of the rows."""

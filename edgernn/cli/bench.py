@@ -191,8 +191,8 @@ def _measure(
         for row in run(cases, peers, precisions, seconds_per_case=seconds_per_case, progress=show):
             rows.append(row)
             if output is not None:
-                _save(Record(machine, tuple(rows)), output, overwrite=overwrite or len(rows) > 1)
-    record = Record(machine, tuple(rows))
+                _save(Record(machine, tuple(rows)).in_order(), output, overwrite=overwrite or len(rows) > 1)
+    record = Record(machine, tuple(rows)).in_order()
     if not any(row.results for row in rows):
         raise InputError("nothing could be measured: " + "; ".join(_absent(record)))
     return record
