@@ -49,11 +49,12 @@ def bench(
     """
     if resume and (output is None or saved is not None):
         raise InputError("--resume goes on with the file that -o names, so it needs -o, and no --from")
-    _check_targets(output, plot, overwrite=force or resume)
+    _check_target(output, overwrite=force or resume)
+    _check_plot(plot, overwrite=force)
     from edgernn.bench.record import read_record
 
     if saved is not None:
-        record = read_record(saved)
+        record = read_record(saved).in_order()
         if output is not None:
             _save(record, output, overwrite=force)
     else:
@@ -145,15 +146,20 @@ def _precisions(text: str) -> "list[Precision]":
     return cast("list[Precision]", names)
 
 
-def _check_targets(output: Path | None, plot: Path | None, *, overwrite: bool) -> None:
+def _check_target(target: Path | None, *, overwrite: bool) -> None:
     """Check what is to be written before anything is measured."""
     from edgernn_runtime.files import check_target
 
-    for target in (output, plot):
-        if target is not None:
-            check_target(target, overwrite=overwrite)
-            if not os.access(target.absolute().parent, os.W_OK):
-                raise InputError(f"the folder {target.absolute().parent} may not be written to")
+    if target is None:
+        return
+    check_target(target, overwrite=overwrite)
+    if not os.access(target.absolute().parent, os.W_OK):
+        raise InputError(f"the folder {target.absolute().parent} may not be written to")
+
+
+def _check_plot(plot: Path | None, *, overwrite: bool) -> None:
+    """Check that the figures can be drawn before anything is measured."""
+    _check_target(plot, overwrite=overwrite)
     if plot is None:
         return
     if plot.suffix not in _PICTURES:
@@ -184,8 +190,13 @@ def _measure(
     if before is not None and before.machine != machine:
         raise InputError(f"{output} was measured elsewhere, or with other peers or versions; measure all of it anew")
     rows = [] if before is None else list(before.rows)
-    done = {(row.cell, row.hidden, row.batch, row.threads) for row in rows}
-    cases = [case for case in cases if (case.cell, case.hidden, case.batch, case.threads) not in done]
+    cases = [case for case in cases if not _is_measured(case, rows, peers, precisions)]
+    again = {(case.cell, case.hidden, case.batch, case.threads) for case in cases}
+    rows = [
+        row
+        for row in rows
+        if row.precision not in precisions or (row.cell, row.hidden, row.batch, row.threads) not in again
+    ]
     with messages.status("") as status:
         show: Callable[[str], None] = status.update if messages.is_terminal else lambda _: None
         for row in run(cases, peers, precisions, seconds_per_case=seconds_per_case, progress=show):
@@ -196,6 +207,21 @@ def _measure(
     if not any(row.results for row in rows):
         raise InputError("nothing could be measured: " + "; ".join(_absent(record)))
     return record
+
+
+def _is_measured(case: "Case", rows: "list[Row]", peers: "list[Peer]", precisions: "list[Precision]") -> bool:
+    """Whether every peer was measured, or named as absent, in every precision that it has."""
+    named = {
+        row.precision: {*row.results, *row.missing, *row.failed}
+        for row in rows
+        if (row.cell, row.hidden, row.batch, row.threads) == (case.cell, case.hidden, case.batch, case.threads)
+    }
+    return all(
+        peer.name in named.get(precision, set())
+        for peer in peers
+        for precision in precisions
+        if precision in peer.precisions
+    )
 
 
 def _save(record: "Record", target: Path, *, overwrite: bool) -> None:

@@ -131,25 +131,33 @@ def check_sampler(engine: Engine, sampling: Sampling, *, seed: int = 0) -> None:
         samplers += [Sampler(0.9, top_k=3), Sampler(1.0, top_p=0.8), Sampler(1.1, top_k=5, top_p=0.9)]
     stream = Model(engine).stream(seed=seed, sampler=samplers[0])
     stream.prefill([engine.spec.feedback.start or 0] if engine.spec.feedback else [0])
-    noise = uniforms(seed, 0, CHECKED_STEPS)
+    noise, ranked = uniforms(seed, 0, CHECKED_STEPS), sampling == "filters"
     for step in range(CHECKED_STEPS):
         sampler = stream.sampler = samplers[step % len(samplers)]
         found = next(stream.generate(1))
         logits = np.asarray(stream.output(engine.spec.main_output.name), np.float32)
-        expected = sampler.sample(logits, float(noise[step]), ranked=sampling == "filters")
-        if found != expected and _edge(logits, sampler, float(noise[step]), (found, expected)) > _NEAR:
+        expected = sampler.sample(logits, float(noise[step]), ranked=ranked)
+        if found == expected:
+            continue
+        if _edge(logits, sampler, float(noise[step]), (found, expected), ranked=ranked) > _NEAR:
             raise ParityError(f"the graph chose token {found} at step {step}, its logits and noise give {expected}")
 
 
-def _edge(logits: NDArray[np.float32], sampler: Sampler, uniform: float, tokens: tuple[int, int]) -> float:
-    """Return how far the uniform lies from the nearest edge between two tokens; 0 where their logits are equal."""
+def _edge(
+    logits: NDArray[np.float32], sampler: Sampler, uniform: float, tokens: tuple[int, int], *, ranked: bool
+) -> float:
+    """Return how far the uniform lies from the farthest edge between two tokens; 0 where rounding decides otherwise."""
     if logits[tokens[0]] == logits[tokens[1]]:
         return 0.0
     if sampler.temperature == 0:
         return float("inf")
-    weights = sampler.probabilities(logits)[np.argsort(-logits, kind="stable") if sampler.filters else slice(None)]
-    cumulative = weights.cumsum(dtype=np.float64)
-    return float(np.abs(cumulative / cumulative[-1] - uniform - GRAIN).min())
+    every = np.sort(replace(sampler, top_p=1.0).probabilities(logits))[::-1].cumsum(dtype=np.float64)
+    if sampler.top_p < 1 and np.abs(every / every[-1] - sampler.top_p).min() <= _NEAR:
+        return 0.0
+    order = np.argsort(-logits, kind="stable") if ranked else np.arange(logits.size)
+    cumulative = sampler.probabilities(logits)[order].cumsum(dtype=np.float64)
+    first, last = sorted(int(np.flatnonzero(order == token)[0]) for token in tokens)
+    return float(np.abs(cumulative[first:last] / cumulative[-1] - uniform - GRAIN).max())
 
 
 def _interface(spec: Spec, sampling: Sampling) -> tuple[list[TensorSpec], list[TensorSpec]]:

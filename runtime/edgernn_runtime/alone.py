@@ -32,8 +32,13 @@ class Alone:
             StreamError: If another call is inside.
         """
         self.enter()
-        if self._settle is not None:
+        if self._settle is None:
+            return
+        try:
             self._settle()
+        except BaseException:
+            self.leave()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

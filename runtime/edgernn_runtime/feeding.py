@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.engine import Array
 from edgernn_runtime.errors import InputError, StateError
+from edgernn_runtime.sampling import Sampler
 from edgernn_runtime.spec import Spec
 from edgernn_runtime.state import State
 
@@ -107,8 +108,13 @@ class Feeding:
             raise InputError("nothing is pending to generate from; prefill a prompt first")
         return self._start if self.vocabulary else np.full(self._shape, self._start, np.float32)
 
-    def check_pending(self, state: State) -> None:
-        """Check that what is pending in a snapshot is what the model takes; StateError if it is not."""
+    def check_sampler(self, sampler: Sampler) -> None:
+        """Check that the tokens that a sampler allows are in the vocabulary; InputError if one is not."""
+        if sampler.allowed is not None and self.vocabulary and sampler.allowed[-1] >= self.vocabulary:
+            raise InputError(f"allowed has token {sampler.allowed[-1]}; the vocabulary ends at {self.vocabulary - 1}")
+
+    def check_state(self, state: State) -> None:
+        """Check that what a snapshot goes on with is what the model takes; StateError if it is not."""
         pending = state.pending
         if isinstance(pending, int) and not self.vocabulary:
             raise StateError(f"the model takes no tokens, so none can be pending, got {pending}")
@@ -116,6 +122,10 @@ class Feeding:
             raise StateError(f"the pending token must lie in 0..{self.vocabulary - 1}, got {pending}")
         if isinstance(pending, np.ndarray) and (self.vocabulary or pending.shape != self._shape):
             raise StateError(f"the pending frame must be float32{list(self._shape)}, got {list(pending.shape)}")
+        try:
+            self.check_sampler(state.sampler)
+        except InputError as error:
+            raise StateError(f"the state's sampler does not fit the model: {error}") from error
         if not all(0 <= token < max(self.vocabulary, 1) for token in state.recent):
             raise StateError(f"the last tokens must lie in 0..{self.vocabulary - 1}, got {max(state.recent)}")
 

@@ -66,8 +66,10 @@ def set_sampler(found: GraphSampler, inputs: Mapping[str, Array], row: int, samp
         inputs[TOP_P][row] = sampler.top_p
 
 
-def find_sampler(inputs: "Iterable[TensorSpec]", outputs: "Iterable[TensorSpec]") -> GraphSampler | None:
-    """Return the sampler among the tensors of a Spec; None if there is none.
+def find_sampler(
+    inputs: "Iterable[TensorSpec]", outputs: "Iterable[TensorSpec]", logits: "TensorSpec"
+) -> GraphSampler | None:
+    """Return the sampler among the tensors of a Spec, which chooses by its `logits`; None if there is none.
 
     Raises:
         SpecError: If a part of it is missing, or of another dtype or shape.
@@ -79,8 +81,7 @@ def find_sampler(inputs: "Iterable[TensorSpec]", outputs: "Iterable[TensorSpec]"
     for name in (NEXT_TOKEN, CUMULATIVE):
         if name not in made:
             raise SpecError(f"a graph that samples needs the output {name}")
-    vocabulary = next((int(tensor.shape[-1]) for tensor in made.values() if tensor.role == "logits"), 0)
-    found = GraphSampler(vocabulary, filters=TOP_K in given)
+    found = GraphSampler(int(logits.shape[-1]), filters=TOP_K in given)
     wanted = {NOISE: "float32", TEMPERATURE: "float32", TOP_K: "int64", TOP_P: "float32"}
     for name in found.inputs:
         if name not in given or given[name].shape[1:] != (1,) or given[name].dtype != wanted[name]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from operator import index
 from typing import Final
 
 import numpy as np
@@ -55,8 +56,10 @@ class Sampler:
         """Check the ranges."""
         if self.temperature != 0 and not _COLDEST <= self.temperature <= _HOTTEST:
             raise InputError(f"temperature must be 0 (greedy) or {_COLDEST} to {_HOTTEST}, got {self.temperature}")
-        if not isinstance(self.top_k, int) or self.top_k < 0:
-            raise InputError(f"top_k must be 0 (off) or positive, got {self.top_k}")
+        given = self.top_k
+        object.__setattr__(self, "top_k", _integer(given))
+        if self.top_k < 0:
+            raise InputError(f"top_k must be 0 (off) or positive, got {given}")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p must lie in (0, 1], got {self.top_p}")
         if not 1 / _MOST_PENALTY <= self.repetition_penalty <= _MOST_PENALTY:
@@ -152,9 +155,6 @@ class Sampler:
         return only
 
 
-GREEDY: Final = Sampler(temperature=0.0)
-
-
 def sample_rows(
     logits: NDArray[np.float32], uniforms: NDArray[np.float32], temperatures: NDArray[np.float32]
 ) -> NDArray[np.int64]:
@@ -187,6 +187,18 @@ def _first_reaching(weights: NDArray[np.float32], uniform: float) -> int:
 
 def _checked_tokens(tokens: Collection[int]) -> tuple[int, ...]:
     """Return the tokens sorted, each once."""
-    if not tokens or not all(isinstance(token, int) and token >= 0 for token in tokens):
+    found = {_integer(token) for token in tokens}
+    if not found or min(found) < 0:
         raise InputError(f"allowed must hold at least one token, integers from 0 on, got {tokens!r}")
-    return tuple(sorted(set(tokens)))
+    return tuple(sorted(found))
+
+
+def _integer(value: object) -> int:
+    """Return an integer of any type as an int; -1 for what is none."""
+    try:
+        return index(value)  # type: ignore[arg-type]  # what is no integer is caught
+    except TypeError:
+        return -1
+
+
+GREEDY: Final = Sampler(temperature=0.0)

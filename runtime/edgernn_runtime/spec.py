@@ -201,7 +201,7 @@ class Spec:
     @property
     def graph_sampler(self) -> GraphSampler | None:
         """The tensors of the sampler that the graph ends with; None if it ends with its outputs."""
-        return find_sampler(self.inputs, self.outputs)
+        return find_sampler(self.inputs, self.outputs, self.main_output)
 
     @property
     def unsampled(self) -> "Spec":

@@ -81,6 +81,7 @@ class Stream:
 
     @sampler.setter
     def sampler(self, sampler: Sampler) -> None:
+        self._feeding.check_sampler(sampler)
         self._sampler = sampler
         in_graph = self._graph is not None and self._graph.has(sampler)
         if self._graph is not None:
@@ -128,7 +129,12 @@ class Stream:
             EngineError: If the engine fails; the value has then not been taken.
             StreamError: If another thread is stepping the stream.
         """
-        self._advance(self._checked(value), out)
+        checked = self._checked(value)
+        self._alone.enter()
+        try:
+            self._take(checked, out)
+        finally:
+            self._alone.leave()
 
     def set_input(self, name: str, value: Array) -> None:
         """Set an input beside the main one, such as a condition; it stays until it is set again.
@@ -183,8 +189,9 @@ class Stream:
         early = max(0, self._spec.delay_steps - self._step)
         fed = self._feeding.values(values)
         outputs = np.empty((len(fed), *self._output.shape[1:]), self._output.dtype)
-        for i, value in enumerate(fed):
-            self._advance(value, outputs[i, ...])
+        with self._alone:
+            for i, value in enumerate(fed):
+                self._take(value, outputs[i, ...])
         return self._frames(outputs[early:])
 
     def flush(self) -> Array:
@@ -204,11 +211,13 @@ class Stream:
             self._input[...] = 0
             outputs = np.empty((self._spec.delay_steps, *self._output.shape[1:]), self._output.dtype)
             early = max(0, self._spec.delay_steps - self._step)
-            for i in range(len(outputs)):
-                self._run()
-                self._step += 1
-                outputs[i] = self._row
-            self._run = self._ended
+            try:
+                for i in range(len(outputs)):
+                    self._run()
+                    self._step += 1
+                    outputs[i] = self._row
+            finally:
+                self._run = self._ended
         return self._frames(outputs[early:])
 
     def prefill(self, prompt: str | Sequence[int] | Array) -> None:
@@ -225,8 +234,8 @@ class Stream:
         values = self._feeding.prompt(prompt)
         if len(values):
             self._held = b""
-        for value in values:
-            with self._alone:
+        with self._alone:
+            for value in values:
                 self._feed_pending()
                 self._pending = value
 
@@ -331,7 +340,7 @@ class Stream:
         state.check(self._spec, self._model_id)
         if state.batch != 1:
             raise StateError(f"a stream takes a state of batch 1, got batch {state.batch}")
-        self._feeding.check_pending(state)
+        self._feeding.check_state(state)
         with self._alone:
             self._executor.write_state(state.arrays)
             for i, array in enumerate(self._others):
@@ -376,16 +385,12 @@ class Stream:
         several = self._spec.main_output.frames
         return outputs.reshape(-1, *outputs.shape[2:]) if several > 1 else outputs
 
-    def _advance(self, value: int | Array, out: Array) -> None:
+    def _take(self, value: int | Array, out: Array) -> None:
         """Feed what is pending, then a value that was checked, and write the main output into `out`."""
-        self._alone.enter()
-        try:
-            if self._pending is not None:
-                self._feed_pending()
-            self._feed(value)
-            out[...] = self._row
-        finally:
-            self._alone.leave()
+        if self._pending is not None:
+            self._feed_pending()
+        self._feed(value)
+        out[...] = self._row
 
     def _feed(self, value: int | Array) -> None:
         self._input[0] = value

@@ -181,3 +181,29 @@ def test_there_is_nothing_to_resume_without_a_file(edgernn: Edgernn) -> None:
     outcome = edgernn("bench", *SMALL, "--resume")
     assert outcome.code == 1
     assert "--resume goes on with the file that -o names" in outcome.err
+
+
+def test_what_a_resumed_run_lacks_of_a_case_is_measured(
+    measured: tuple[Path, Any, str], edgernn: Edgernn, tmp_path: Path
+) -> None:
+    _, found, _ = measured
+    begun = tmp_path / "begun.json"
+    kept = [each for each in found["cases"] if each["precision"] != "int4"]
+    begun.write_text(json.dumps({**found, "cases": kept}), encoding="utf-8")
+    outcome = edgernn("bench", *SMALL, "--peers", ",".join(PEERS), "--cells", "lstm", "-o", begun, "--resume", "--json")
+    assert outcome.code == 0, outcome.err
+    cases = json.loads(begun.read_text(encoding="utf-8"))["cases"]
+    assert ["float32", "int8", "int4"] == [each["precision"] for each in cases if each["cell"] == "lstm"]
+    assert kept[2:] == [each for each in cases if each["cell"] == "gru"]
+
+
+def test_a_resumed_run_keeps_an_existing_picture(
+    measured: tuple[Path, Any, str], edgernn: Edgernn, tmp_path: Path
+) -> None:
+    begun, picture = tmp_path / "begun.json", tmp_path / "x.svg"
+    begun.write_text(measured[0].read_text(encoding="utf-8"), encoding="utf-8")
+    picture.write_text("mine", encoding="utf-8")
+    outcome = edgernn("bench", *SMALL, "-o", begun, "--resume", "--plot", picture)
+    assert outcome.code == 1
+    assert "exists" in outcome.err
+    assert picture.read_text(encoding="utf-8") == "mine"

@@ -290,3 +290,34 @@ def test_a_sampler_of_other_shapes_is_refused(sampling_model: Made) -> None:
         outputs = tuple(replace(each, shape=shape) if each.name == name else each for each in spec.outputs)
         with pytest.raises(SpecError, match=f"{name} must be"):
             replace(spec, outputs=outputs)
+
+
+class TwoHeads(nn.Module):
+    """A model with logits of something else before those of its tokens."""
+
+    spec = Spec(
+        inputs=(TensorSpec("token", "int64", (BATCH,), "token"),),
+        outputs=(
+            TensorSpec("aside", "float32", (BATCH, 50), "logits"),
+            TensorSpec("logits", "float32", (BATCH, 7), "logits"),
+        ),
+        states=(StateSpec("state.h", "next_state.h", "float32", (BATCH, 7)),),
+        distribution="categorical",
+        feedback=Feedback("logits", "token", start=0),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.aside = nn.Embedding(7, 7), nn.Linear(7, 50)
+
+    def forward(self, token: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+        h = torch.tanh(self.embedding(token) + 0.5 * h)
+        return self.aside(h), 3 * h, h
+
+
+def test_the_sampler_chooses_by_the_logits_that_are_fed_back(tmp_path: Path) -> None:
+    sampling = load(export(TwoHeads(), tmp_path / "sampling.onnx", sample="filters").path)
+    plain = load(export(TwoHeads(), tmp_path / "plain.onnx").path)
+    sampler = Sampler(1.0, top_k=4)
+    assert list(plain.stream(sampler=sampler).generate(200)) == list(sampling.stream(sampler=sampler).generate(200))

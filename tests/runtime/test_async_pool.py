@@ -1,6 +1,7 @@
 """Streams as asynchronous iterators: batched, bounded, and harmed by nobody who leaves."""
 
 import asyncio
+import contextlib
 import gc
 import time
 from collections.abc import Callable, Coroutine
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgernn_export import export
-from edgernn_runtime import AsyncPool, Model, Sampler, StreamPool, load
+from edgernn_runtime import AsyncPool, AsyncStream, Model, Sampler, StreamPool, load
 from edgernn_runtime.errors import EngineError, InputError, PoolFullError, StreamError
 from edgernn_runtime.spec import BATCH, Feedback, Spec, StateSpec, TensorSpec
 
@@ -518,3 +519,37 @@ def test_a_stream_that_cannot_begin_says_so(byte_model: Model, frame_model: Mode
 def test_settings_out_of_range_are_refused(model: Model, wait: int, ahead: int) -> None:
     with pytest.raises(InputError, match="max_wait_us must be 0 or more and read_ahead positive"):
         AsyncPool(model, max_wait_us=wait, read_ahead=ahead)
+
+
+def test_a_pool_whose_loop_has_ended_says_so(model: Model) -> None:
+    pool = AsyncPool(model)
+
+    async def read_one() -> int:
+        async for token in pool.stream(seed=1):
+            return int(token)
+        raise AssertionError
+
+    asyncio.run(read_one())
+    with pytest.raises(StreamError, match="the pool"):
+        asyncio.run(asyncio.wait_for(read_one(), 5))
+
+
+async def read_on(stream: AsyncStream) -> None:
+    while True:
+        await anext(stream)
+
+
+def test_a_close_that_is_cancelled_still_ends_every_stream(model: Model) -> None:
+    async def main() -> None:
+        pool = AsyncPool(model)
+        iterator = pool.stream(seed=1)
+        await anext(iterator)
+        closing = asyncio.create_task(pool.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await closing
+        with pytest.raises(StreamError, match="the pool was closed"):
+            await asyncio.wait_for(read_on(iterator), 5)
+
+    asyncio.run(main())

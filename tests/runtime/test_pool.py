@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from edgernn.models import RecurrentLMStep
 from edgernn_export import Recording, export, quantize
+from edgernn_export.metadata import read_model, write_spec
 from edgernn_runtime import GREEDY, CharacterCodec, Model, PoolStream, Sampler, State, Stream, StreamPool, load
-from edgernn_runtime.engines.ort import OrtExecutor
-from edgernn_runtime.errors import EngineError, InputError, PoolFullError, StateError, StreamError
-from edgernn_runtime.pool import NotFiniteError
+from edgernn_runtime.engines.ort import OrtEngine, OrtExecutor
+from edgernn_runtime.errors import EngineError, InputError, NotFiniteError, PoolFullError, StateError, StreamError
 from edgernn_runtime.spec import BATCH, Feedback, Spec, StateSpec, TensorSpec
 
 Floats = NDArray[np.float32]
@@ -746,3 +746,73 @@ def test_a_graph_that_samples_marks_the_stream_whose_output_is_not_finite(tmp_pa
     for seed in (0, 1, 3):
         tokens = [*made[streams[seed]], dict(caught.value.results)[streams[seed]], *after[streams[seed]]]
         assert alone(model, 7, seed=seed, sampler=SAMPLERS[seed % 2]) == tokens
+
+
+class Ending(nn.Module):
+    """A generative model that looks ahead, so that its sequences can be ended."""
+
+    spec = Spec(
+        inputs=(
+            TensorSpec("token", "int64", (BATCH,), "token"),
+            TensorSpec("flush", "int64", (BATCH,), "control"),
+        ),
+        outputs=(TensorSpec("logits", "float32", (BATCH, 7), "logits"),),
+        states=(StateSpec("state.h", "next_state.h", "float32", (BATCH, 7)),),
+        distribution="categorical",
+        feedback=Feedback("logits", "token", start=0),
+        delay_steps=1,
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(7, 7)
+
+    def forward(self, token: Tensor, flush: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+        after = torch.tanh(self.embedding(token) * (1 - flush[:, None]) + 0.5 * h)
+        return 3 * after + h, after
+
+
+def test_a_state_that_has_ended_takes_no_prompt_and_leaves_no_slot_behind(tmp_path: Path) -> None:
+    pool = load(export(Ending(), tmp_path / "m.onnx").path).pool(limit=1)
+    first = pool.open([1, 2, 3])
+    tokens_of(pool, 3)
+    first.flush()
+    ended = first.snapshot()
+    first.close()
+    for _ in range(2):
+        with pytest.raises(InputError, match="has ended with flush"):
+            pool.open([1], state=ended)
+        assert len(pool) == 0
+    assert len(tokens_of(pool, 1)) == 0
+    pool.open([1])
+
+
+def test_what_a_stream_left_in_its_inputs_does_not_lie_in_the_row_that_fills_up(tmp_path: Path) -> None:
+    source = export(Moody(), tmp_path / "m.onnx").path
+    proto, spec, _ = read_model(source)
+    write_spec(proto, replace(spec, precision="int8"))  # so that the pool steps an even number of rows
+    model = Model(OrtEngine(proto.SerializeToString()))
+    pool = model.pool()
+    good, bad = pool.open(seed=1), pool.open(seed=2)
+    bad.set_input("kind", np.array(KINDS + 90))
+    with pytest.raises(EngineError):
+        pool.step()
+    bad.close()
+    assert len(tokens_of(pool, 3)[good]) == 3
+
+
+def test_a_sampler_that_allows_foreign_tokens_is_refused_before_anything_is_fed(model: Model) -> None:
+    foreign = Sampler(0.8, allowed=(10**6,))
+    stream = model.stream()
+    stream.prefill([1, 2])
+    with pytest.raises(InputError, match="allowed has token 1000000; the vocabulary ends at 21"):
+        stream.sampler = foreign
+    assert (stream.step_index, stream.sampler) == (1, GREEDY)
+    with pytest.raises(InputError, match="allowed has token"):
+        model.stream(sampler=foreign)
+    state = replace(stream.snapshot(), sampler=foreign)
+    pooled = model.pool().open()
+    for restore in (stream.restore, pooled.restore):
+        with pytest.raises(StateError, match="the state's sampler does not fit the model"):
+            restore(state)

@@ -188,3 +188,11 @@ def test_rows_are_sampled_as_each_is_alone(logits: Logits, chances: list[float],
 def test_a_broken_row_is_marked_and_harms_no_other() -> None:
     logits = np.array([[0, 1], [math.nan, 0], [-math.inf, -math.inf], [math.inf, 0]], np.float32)
     assert sample_rows(logits, np.zeros(4, np.float32), np.ones(4, np.float32)).tolist() == [0, -1, -1, -1]
+
+
+def test_integers_of_numpy_are_settings_like_others() -> None:
+    sampler = Sampler(1.0, top_k=np.int64(5), allowed=tuple(np.array([3, 1])))  # type: ignore[arg-type]
+    assert sampler == Sampler(1.0, top_k=5, allowed=(1, 3))
+    assert type(sampler.top_k) is int
+    with pytest.raises(InputError, match=r"top_k must be 0 \(off\) or positive, got 1.5"):
+        Sampler(top_k=1.5)  # type: ignore[arg-type]

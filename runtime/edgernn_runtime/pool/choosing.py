@@ -57,11 +57,6 @@ class Chooser:
         self._temperature = np.append(self._temperature, np.zeros(more, np.float32))
         self._single = np.append(self._single, np.zeros(more, np.bool_))
 
-    def check(self, sampler: Sampler) -> None:
-        """Raise an InputError if a sampler allows tokens that the vocabulary does not have."""
-        if sampler.allowed is not None and self._vocabulary and sampler.allowed[-1] >= self._vocabulary:
-            raise InputError(f"allowed has token {sampler.allowed[-1]}; the vocabulary ends at {self._vocabulary - 1}")
-
     def set(self, slot: int, sampler: Sampler) -> None:
         """Let a slot's tokens be chosen by a sampler."""
         self.samplers[slot] = sampler

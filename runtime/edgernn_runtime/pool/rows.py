@@ -124,6 +124,8 @@ class Rows:
         self._padding = count if self._even and count % 2 else _EMPTY
         if self._padding >= 0:
             self._vacate(count)
+            for array in self.executor.inputs.values():
+                array[count] = 0
         self.executor.resize(count + (self._padding >= 0))
         self.order = self._slot_at[:count].copy()
         self.version += 1

@@ -113,15 +113,18 @@ class Scheduler:
     async def close(self) -> None:
         """Stop, and end every stream; consumers that wait get a StreamError."""
         self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        self.sweep()
-        for lane in list(self._lanes.values()):
-            self.end(lane, StreamError("the pool was closed"))
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+        finally:
+            self.sweep()
+            self._end_all(StreamError("the pool was closed"))
 
     def _wake(self) -> None:
         self.check_open()
+        if self._task is not None and self._task.done():
+            raise StreamError("the pool's event loop has ended, or its task was cancelled; make another pool")
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
             self._task.add_done_callback(self._stopped)
@@ -204,11 +207,15 @@ class Scheduler:
 
     def _stopped(self, task: "asyncio.Task[None]") -> None:
         """Tell every consumer if the task has failed for a reason that it does not know."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
+        cancelled = StreamError("the pool's task was cancelled")
+        error = cancelled if task.cancelled() else task.exception()
+        if error is not None and not self._closed:
             self._closed = True
-            for lane in list(self._lanes.values()):
-                self.end(lane, error)
+            self._end_all(error)
+
+    def _end_all(self, error: BaseException) -> None:
+        for lane in list(self._lanes.values()):
+            self.end(lane, error)
 
 
 def _copy(error: EdgeRNNError) -> EdgeRNNError:

@@ -70,7 +70,7 @@ class Streams:
     def open(self, *, seed: int, sampler: Sampler, state: State | None, prompt: Sequence[int | Array]) -> int:
         """Return the slot of a new stream, after everything about it was checked."""
         self._check_seed(seed)
-        self._chooser.check(sampler)
+        self.feeding.check_sampler(sampler)
         if state is not None:
             self._check_state(state)
         slot = self._free_slot()
@@ -79,9 +79,13 @@ class Streams:
         self._noise.begin(slot, seed)
         self._chooser.set(slot, sampler)
         self._recent.begin(slot, ())
-        if state is not None:
-            self._write(slot, state)
-        self.prefill(slot, prompt)
+        try:
+            if state is not None:
+                self._write(slot, state)
+            self.prefill(slot, prompt)
+        except InputError:  # the state has ended, and nothing can follow
+            self.close(slot)
+            raise
         return slot
 
     def close(self, slot: int) -> None:
@@ -140,7 +144,7 @@ class Streams:
 
     def set_sampler(self, slot: int, sampler: Sampler) -> None:
         """Let a stream's next tokens be chosen by another sampler."""
-        self._chooser.check(sampler)
+        self.feeding.check_sampler(sampler)
         self._chooser.set(slot, sampler)
 
     def set_input(self, slot: int, name: str, value: Array) -> None:
@@ -150,7 +154,7 @@ class Streams:
 
     def read(self, slot: int) -> State:
         """Return a stream's snapshot, after the steps that are left of its prompt."""
-        while slot in self.slots.prompts:
+        while slot in self.slots.prompts and not self.slots.ended[slot]:
             self._run(np.array([slot]))
             self._follow_prompts(np.array([slot]))
         row = self._rows.row(slot)
@@ -178,11 +182,13 @@ class Streams:
         early = max(0, self.spec.delay_steps - int(self.slots.step[slot]))
         outputs = np.empty((self.spec.delay_steps, *shape), output.dtype)
         one = np.array([slot])
-        for i in range(len(outputs)):
-            self._run(one, [np.zeros(self.slots.value.shape[1:], self.slots.value.dtype)])
-            outputs[i] = executor.outputs[output.name][0]
-        self.slots.ended[slot] = True
-        self.slots.refresh(slot)
+        try:
+            for i in range(len(outputs)):
+                self._run(one, [np.zeros(self.slots.value.shape[1:], self.slots.value.dtype)])
+                outputs[i] = executor.outputs[output.name][0]
+        finally:
+            self.slots.ended[slot] = True
+            self.slots.refresh(slot)
         return outputs[early:]
 
     def write(self, slot: int, state: State) -> None:
@@ -375,8 +381,7 @@ class Streams:
         state.check(self.spec, self._model_id)
         if state.batch != 1:
             raise StateError(f"a stream takes a state of batch 1, got batch {state.batch}")
-        self.feeding.check_pending(state)
-        self._chooser.check(state.sampler)
+        self.feeding.check_state(state)
 
     @staticmethod
     def _check_seed(seed: int) -> None:
