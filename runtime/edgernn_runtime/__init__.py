@@ -17,7 +17,6 @@ from edgernn_runtime.engine import Engine as Engine
 from edgernn_runtime.engine import Executor as Executor
 from edgernn_runtime.engine import Placement as Placement
 from edgernn_runtime.errors import EdgeRNNError as EdgeRNNError
-from edgernn_runtime.errors import NotFiniteError as NotFiniteError
 from edgernn_runtime.model import Model as Model
 from edgernn_runtime.model import load as load
 from edgernn_runtime.noise import uniforms as uniforms
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from edgernn_runtime.pool import AsyncStream as AsyncStream
     from edgernn_runtime.pool import AsyncText as AsyncText
     from edgernn_runtime.pool import Listener as Listener
+    from edgernn_runtime.pool import NotFiniteError as NotFiniteError
     from edgernn_runtime.pool import PoolStream as PoolStream
     from edgernn_runtime.pool import StreamPool as StreamPool
 
@@ -50,6 +50,7 @@ _LATER: Final = {
     "BundleSpec": "bundle_spec",
     "Link": "bundle_spec",
     "Listener": "pool",
+    "NotFiniteError": "pool",
     "PoolStream": "pool",
     "Stage": "bundle_spec",
     "StreamPool": "pool",

@@ -5,7 +5,7 @@ EdgeRNNError
 |-- ModelFileError (OSError)           a model file cannot be read, or is no ONNX model
 |   `-- SpecError (ValueError)         its Spec is missing, newer than this code, or not its graph's
 |-- InputError (ValueError)            a token, frame, prompt or setting that a model cannot take
-|   `-- NotFiniteError                 the output of some streams of a pool is not finite
+|   `-- NotFiniteError                 the output of some streams of a pool is not finite (edgernn_runtime.pool)
 |-- StateError (ValueError)            a state of another model, shape or dtype
 |-- ProviderError (RuntimeError)       an execution provider is unknown, missing or only partly used
 |-- EngineError (RuntimeError)         the engine failed while it computed a step
@@ -27,12 +27,6 @@ Each is also the built-in error that a caller would expect, so `except OSError` 
 without knowing this module.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from edgernn_runtime.pool.pool_stream import PoolStream
-    from edgernn_runtime.pool.streams import Result
-
 
 class EdgeRNNError(Exception):
     """The base of every error raised on purpose."""
@@ -48,24 +42,6 @@ class SpecError(ModelFileError, ValueError):
 
 class InputError(EdgeRNNError, ValueError):
     """A token, frame, prompt or setting that the model cannot take."""
-
-
-class NotFiniteError(InputError):
-    """The output of some streams is not finite, so nothing can be chosen; the pool has closed these, and no other.
-
-    Attributes:
-        streams: Those streams.
-        results: What the same step of the pool chose for all the others, as `StreamPool.step` returns it.
-    """
-
-    def __init__(self, streams: "list[PoolStream]", results: "list[Result]") -> None:
-        """Keep both."""
-        super().__init__(
-            f"the model's output is not finite in {len(streams)} of {len(streams) + len(results)} streams, "
-            "which are closed now; the others went on, and the error's results have what they chose"
-        )
-        self.streams = tuple(streams)
-        self.results = results
 
 
 class StateError(EdgeRNNError, ValueError):

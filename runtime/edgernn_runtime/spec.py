@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgernn_runtime.codecs import ByteCodec, CharacterCodec, Codec, ImageCodec, LabelCodec, SeriesCodec, TextCodec
 from edgernn_runtime.distributions import PARAMETER_AXES
 from edgernn_runtime.errors import SpecError
-from edgernn_runtime.graph_sampler import CUMULATIVE, NEXT_TOKEN, GraphSampler, find_sampler
+from edgernn_runtime.graph_sampler import CUMULATIVE, DTYPES, NEXT_TOKEN, TOP_K, GraphSampler
 
 BATCH: Final = "batch"
 FLUSH: Final = "flush"
@@ -200,8 +200,11 @@ class Spec:
 
     @property
     def graph_sampler(self) -> GraphSampler | None:
-        """The tensors of the sampler that the graph ends with; None if it ends with its outputs."""
-        return find_sampler(self.inputs, self.outputs, self.main_output)
+        """The sampler that the graph ends with; None if it ends with what the model computes."""
+        if not any(tensor.role == "token" for tensor in self.outputs):
+            return None
+        filters = any(tensor.name == TOP_K for tensor in self.inputs)
+        return GraphSampler(int(self.main_output.shape[-1]), filters=filters)
 
     @property
     def unsampled(self) -> "Spec":
@@ -315,11 +318,19 @@ def _check_tokens(spec: Spec, feedback: Feedback) -> None:
 
 
 def _check_sampler(spec: Spec) -> None:
-    """Check the outputs of a sampler in the graph against what the model takes and gives."""
-    if spec.graph_sampler is None:
+    """Check the tensors of a sampler in the graph against what the model takes and gives."""
+    sampler = spec.graph_sampler
+    if sampler is None:
         return
     if not spec.vocabulary:
         raise SpecError("a graph that samples must be a generative model of tokens")
+    given = {tensor.name: tensor for tensor in spec.inputs}
+    for name in sampler.inputs:
+        if name not in given or given[name].shape[1:] != (1,) or given[name].dtype != DTYPES[name]:
+            raise SpecError(f"a graph that samples needs the input {name}, {DTYPES[name]} of the batch and 1")
+    for name in sampler.outputs:
+        if name not in {tensor.name for tensor in spec.outputs}:
+            raise SpecError(f"a graph that samples needs the output {name}")
     token, cumulative = spec.output(NEXT_TOKEN), spec.output(CUMULATIVE)
     if (token.dtype, token.shape) != (spec.main_input.dtype, spec.main_input.shape):
         raise SpecError(f"{NEXT_TOKEN} must be as {spec.main_input.name} is, got {token.dtype}{list(token.shape)}")

@@ -16,7 +16,8 @@ from edgernn_export import Recording, export, quantize
 from edgernn_export.metadata import read_model, write_spec
 from edgernn_runtime import GREEDY, CharacterCodec, Model, PoolStream, Sampler, State, Stream, StreamPool, load
 from edgernn_runtime.engines.ort import OrtEngine, OrtExecutor
-from edgernn_runtime.errors import EngineError, InputError, NotFiniteError, PoolFullError, StateError, StreamError
+from edgernn_runtime.errors import EngineError, InputError, PoolFullError, StateError, StreamError
+from edgernn_runtime.pool import NotFiniteError
 from edgernn_runtime.spec import BATCH, Feedback, Spec, StateSpec, TensorSpec
 
 Floats = NDArray[np.float32]

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn_runtime.engine import Array
+from edgernn_runtime.engine import Array, Engine
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.pool.async_stream import AsyncStream, AsyncText, Listener
 from edgernn_runtime.pool.lane import Lane
@@ -15,9 +15,6 @@ from edgernn_runtime.pool.scheduler import Scheduler
 from edgernn_runtime.pool.stream_pool import StreamPool
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.state import State
-
-if TYPE_CHECKING:
-    from edgernn_runtime.model import Model
 
 
 class AsyncPool:
@@ -29,7 +26,7 @@ class AsyncPool:
 
     def __init__(
         self,
-        model: "Model | StreamPool",
+        model: Engine | StreamPool,
         *,
         capacity: int = 8,
         limit: int | None = None,
@@ -50,7 +47,7 @@ class AsyncPool:
         """
         if max_wait_us < 0 or read_ahead < 1:
             raise InputError(f"max_wait_us must be 0 or more and read_ahead positive, got {max_wait_us}, {read_ahead}")
-        self._pool = model if isinstance(model, StreamPool) else model.pool(capacity=capacity, limit=limit)
+        self._pool = model if isinstance(model, StreamPool) else StreamPool(model, capacity=capacity, limit=limit)
         self._scheduler = Scheduler(self._pool, max_wait_us=max_wait_us, read_ahead=read_ahead)
 
     async def __aenter__(self) -> Self:

@@ -8,8 +8,9 @@ from typing import Any, Final, SupportsIndex
 import numpy as np
 
 from edgernn_runtime.engine import Array
-from edgernn_runtime.errors import EdgeRNNError, InputError, NotFiniteError, StreamError
+from edgernn_runtime.errors import EdgeRNNError, InputError, StreamError
 from edgernn_runtime.feeding import Feeding
+from edgernn_runtime.pool.failure import NotFiniteError
 from edgernn_runtime.pool.lane import Lane
 from edgernn_runtime.pool.pool_stream import PoolStream
 from edgernn_runtime.pool.stream_pool import StreamPool

@@ -2,21 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, SupportsIndex
+from typing import Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn_runtime.engine import Array
-from edgernn_runtime.errors import InputError, NotFiniteError
+from edgernn_runtime.engine import Array, Engine
+from edgernn_runtime.errors import InputError
+from edgernn_runtime.pool.failure import NotFiniteError
 from edgernn_runtime.pool.pool_stream import PoolStream
 from edgernn_runtime.pool.streams import Streams
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.spec import Spec
 from edgernn_runtime.state import State
-
-if TYPE_CHECKING:
-    from edgernn_runtime.model import Model
 
 
 class StreamPool:
@@ -26,7 +24,7 @@ class StreamPool:
     nothing. Streams join, leave, reset and fork between any two steps, and no stream feels another.
     """
 
-    def __init__(self, model: "Model", *, capacity: int = 8, limit: int | None = None) -> None:
+    def __init__(self, model: Engine, *, capacity: int = 8, limit: int | None = None) -> None:
         """Make a pool without streams.
 
         Args:
