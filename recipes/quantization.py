@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from road import edgernn, print_table
-from stock import operators, stepper, stock_export, stock_perplexity, stock_quantize
+from stock import operators, stepper, stock_perplexity, stock_quantize
 
 from edgernn.artefacts.drift import write_drift_report
+from edgernn.bench.peers.stock_export import export_stock
 from edgernn.models import RecurrentLM
 from edgernn.training import Run
 from edgernn_export import Recording, StagedModules, TorchEngine, verify
@@ -124,7 +125,7 @@ def _print_stock(runs: dict[tuple[str, int], Path]) -> None:
         assert isinstance(model, RecurrentLM)  # noqa: S101, these runs train text
         tokens = _tokens(run)
         with tempfile.TemporaryDirectory() as folder:
-            exported = stock_export(model, Path(folder) / "stock.onnx")
+            exported = export_stock(model, Path(folder) / "stock.onnx")
             quantized = stock_quantize(exported)
             calls = [partial(_stepped, stepper(path), tokens) for path in (exported, quantized)]
             times = [Latency.of(taken).p50 for taken in interleave(calls, 1000)]

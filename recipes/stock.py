@@ -1,62 +1,17 @@
-"""The stock road: torch's own ONNX export of a stateful model, and ONNX Runtime's own dynamic quantizer."""
+"""The stock road: ONNX Runtime's own dynamic quantizer over torch's own ONNX export of a stateful model."""
 
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import onnx
 import onnxruntime
-import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from torch import Tensor, nn
 
-from edgernn.cells.stack import to_torch
-from edgernn.models import RecurrentLM
 from edgernn_export.likelihood import log_sum_exp
-
-_OPSET: Final = 20
-
-
-class StockModel(nn.Module):
-    """A language model as one writes it in torch, whose caller carries the state."""
-
-    def __init__(self, model: RecurrentLM) -> None:
-        """Take the weights of a trained model."""
-        super().__init__()
-        self.embedding, self.head = model.embedding, model.head
-        self.rnn = to_torch(model.stack).eval()
-
-    def forward(self, token: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits `[1, 1, vocabulary]` and the next state `[layers, 1, hidden]`, for tokens `[1, 1]`."""
-        y, after = self.rnn(self.embedding(token), state if len(state) > 1 else state[0])
-        return (self.head(y), *(after if isinstance(after, tuple) else (after,)))
-
-
-def stock_export(model: RecurrentLM, path: Path) -> Path:
-    """Export a model as torch does it."""
-    stock = StockModel(model).eval()
-    count = 2 if isinstance(stock.rnn, nn.LSTM) else 1
-    zeros = [torch.zeros(model.config.layers, 1, model.config.hidden) for _ in range(count)]
-    names = [f"state_{i}" for i in range(count)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            stock,
-            (torch.zeros(1, 1, dtype=torch.int64), *zeros),
-            path,
-            input_names=["token", *names],
-            output_names=["logits", *(f"next_{name}" for name in names)],
-            opset_version=_OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    return path
 
 
 def stock_quantize(path: Path) -> Path:

@@ -38,7 +38,7 @@ class NcnnPeer(Peer):
         return super().missing(case, precision) or ("it has no batch" if case.batch > 1 else None)
 
     def open(self, material: Material, precision: Precision) -> Step:  # noqa: ARG002, it has one
-        case, model, stock = material.case, material.model, StockModelInputs.of(material)
+        case, model, stock = material.case, material.model, StockModelInputs.of(material.model, material.case.batch)
         example = (torch.zeros(1, dtype=torch.int64), *model.init(1))
         plain = _convert(RecurrentLMStep(model), example, material.folder / "plain.pt")
         fused = _convert(stock.model, stock.example, material.folder / "fused.pt")

@@ -1,5 +1,6 @@
 """The stock road to ONNX: torch's own export of one step of the sequence module, the state as inputs and outputs."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,30 +51,34 @@ class StockModelInputs:
     states: Sequence[str]
 
     @classmethod
-    def of(cls, material: Material) -> "StockModelInputs":
-        """Return the stock model of a case."""
-        model = StockModel(material.model).eval()
-        states = ("h", "c") if isinstance(model.rnn, nn.LSTM) else ("h",)
-        config, batch = material.model.config, material.case.batch
-        zeros = [torch.zeros(config.layers, batch, config.hidden) for _ in states]
-        return cls(model, (torch.zeros(1, batch, dtype=torch.int64), *zeros), states)
+    def of(cls, model: RecurrentLM, batch: int) -> "StockModelInputs":
+        """Return the stock form of a model, for a batch."""
+        stock = StockModel(model).eval()
+        states = ("h", "c") if isinstance(stock.rnn, nn.LSTM) else ("h",)
+        zeros = [torch.zeros(model.config.layers, batch, model.config.hidden) for _ in states]
+        return cls(stock, (torch.zeros(1, batch, dtype=torch.int64), *zeros), states)
 
 
 def stock_export(material: Material) -> Path:
     """Return the model's file as torch writes it for the case's batch, made if it is not there yet."""
     path = material.folder / f"stock.{material.case.batch}.onnx"
-    if path.exists():
-        return path
-    stock = StockModelInputs.of(material)
-    torch.onnx.export(
-        stock.model,
-        stock.example,
-        path,
-        input_names=["token", *stock.states],
-        output_names=["logits", *(f"next_{name}" for name in stock.states)],
-        opset_version=_OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    return path if path.exists() else export_stock(material.model, path, batch=material.case.batch)
+
+
+def export_stock(model: RecurrentLM, path: Path, *, batch: int = 1) -> Path:
+    """Write a model as torch does it, for a batch, and return the path."""
+    stock = StockModelInputs.of(model, batch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            stock.model,
+            stock.example,
+            path,
+            input_names=["token", *stock.states],
+            output_names=["logits", *(f"next_{name}" for name in stock.states)],
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
     return path

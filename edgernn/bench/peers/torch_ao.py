@@ -17,7 +17,7 @@ class TorchAoPeer(Peer):
     precisions: ClassVar[tuple[Precision, ...]] = ("int8",)
 
     def open(self, material: Material, precision: Precision) -> Step:  # noqa: ARG002, it has one
-        stock = StockModelInputs.of(material)
+        stock = StockModelInputs.of(material.model, material.case.batch)
         quantized = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
             stock.model, {nn.LSTM, nn.GRU, nn.Linear}, dtype=torch.qint8
         )
