@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from edgernn.cli.console import messages, new_table, print_json, print_table, print_text
-from edgernn.cli.options import Force, Json
+from edgernn.cli.options import Force, Json, given
 from edgernn_runtime.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _LIST: Final = "A,B,..."
 
 
 def bench(
+    context: typer.Context,
     cells: Annotated[str, typer.Option(help="Cells: lstm, gru.", metavar=_LIST)] = "lstm,gru",
     hidden: Annotated[str, typer.Option(help="Features of each layer.", metavar=_LIST)] = "64,128,256,512,1024,2048",
     batch: Annotated[str, typer.Option(help="Rows of a step.", metavar=_LIST)] = "1,64",
@@ -54,6 +55,9 @@ def bench(
     from edgernn.bench.record import read_record
 
     if saved is not None:
+        foreign = [name for name in given(context) if name not in ("saved", "output", "plot", "force", "json")]
+        if foreign:
+            raise InputError(f"--{foreign[0].replace('_', '-')} means nothing with --from, which measures nothing")
         record = read_record(saved).in_order()
         if output is not None:
             _save(record, output, overwrite=force)
@@ -89,7 +93,7 @@ def bench_table(record: "Record") -> Table:
 
     The last column says how many times as fast as the best other peer edgernn is.
     """
-    table = new_table("cell", "hidden", "batch", "threads", "precision", *record.peers, "edgernn / best other")
+    table = new_table("cell", "hidden", "batch", "threads", "precision", *record.peers, "times faster than best other")
     for row in record.rows:
         lead = row.lead()
         table.add_row(

@@ -4,12 +4,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from edgernn_export.finite import finite
+
+_WIDEST: Final = 10_000
+"""Columns that no table fills."""
 
 messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 """Progress, timing, warnings and errors."""
@@ -26,11 +30,10 @@ def print_text(text: str) -> None:
 
 
 def print_table(table: Table) -> None:
-    """Print a table to stdout, as wide as it needs where that is no terminal."""
+    """Print a table to stdout, as wide as it needs: a line may be longer than the terminal, but no figure is cut."""
     results = Console(highlight=False, markup=False)
-    if not results.is_terminal:
-        results = Console(highlight=False, markup=False, width=200)
-    results.print(table)
+    needed = results.measure(table, options=results.options.update(width=_WIDEST)).maximum
+    Console(highlight=False, markup=False, width=max(results.width, needed)).print(table)
 
 
 def print_message(text: str) -> None:

@@ -1,6 +1,6 @@
 """Feeding: what a model takes, checked: tokens, frames and prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import index
 from typing import SupportsIndex
 
@@ -89,6 +89,13 @@ class Feeding:
                 raise InputError("the model has no codec of text; give the prompt as tokens")
             return [int(token) for token in self._text.encode(prompt)]
         return [self.token(token) for token in prompt]
+
+    def stop(self, tokens: Collection[int]) -> frozenset[int]:
+        """Return the tokens that end a generation; InputError if they are no tokens of the vocabulary."""
+        try:
+            return frozenset([self.token(token) for token in tokens])
+        except TypeError as error:
+            raise InputError(f"stop must hold tokens, got {tokens!r}") from error
 
     def frames(self, prompt: str | Sequence[int] | Array) -> Sequence[NDArray[np.float32]]:
         """Return a prompt as frames; InputError if nothing could follow it, or one is not as the model takes it."""

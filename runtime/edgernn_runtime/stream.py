@@ -21,7 +21,6 @@ from edgernn_runtime.state import State
 _LATENT_STEP: Final = 2**63
 """The step whose noise a latent is made of; no stream gets so far."""
 
-
 _TWO_THREADS: Final = "another thread is stepping this stream; a stream is for one thread at a time"
 
 
@@ -250,16 +249,18 @@ class Stream:
             stop: Tokens that end the generation.
 
         Raises:
-            InputError: If the model generates no tokens, or there is neither a prompt nor a start token.
+            InputError: If the model generates no tokens, what stops it is none of its tokens, or there is neither a
+                prompt nor a start token.
         """
         if not self._vocabulary:
             raise InputError(
                 "the model does not generate tokens: "
                 + ("its Spec has no feedback" if self._spec.feedback is None else "it generates frames")
             )
+        stops = self._feeding.stop(stop)
         for _ in range(max_tokens):
             token = self._next_token()
-            if token in stop:
+            if token in stops:
                 self._held = b""
                 return
             yield token

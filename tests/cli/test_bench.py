@@ -207,3 +207,9 @@ def test_a_resumed_run_keeps_an_existing_picture(
     assert outcome.code == 1
     assert "exists" in outcome.err
     assert picture.read_text(encoding="utf-8") == "mine"
+
+
+def test_options_that_measure_mean_nothing_to_a_saved_run(measured: tuple[Path, Any, str], edgernn: Edgernn) -> None:
+    outcome = edgernn("bench", "--from", measured[0], "--hidden", "64")
+    assert outcome.code == 1
+    assert "--hidden means nothing with --from" in outcome.err

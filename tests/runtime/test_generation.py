@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
 from edgernn_export.metadata import read_model, write_spec
-from edgernn_runtime import CharacterCodec, Model, Sampler, State, load
+from edgernn_runtime import AsyncPool, CharacterCodec, Model, Sampler, State, load
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.spec import BATCH, Spec, TensorSpec
 from edgernn_runtime.text_output import generate_to
@@ -223,3 +224,14 @@ def test_what_is_fed_back_goes_into_the_feedback_s_input_wherever_it_stands(
     )
     expected = list(model.stream(seed=1, sampler=LIVELY).generate(40))
     assert expected == list(other.stream(seed=1, sampler=LIVELY).generate(40))
+
+
+@pytest.mark.parametrize("stop", ["a", ["zz"], [99999], 3, [-1]])
+def test_what_stops_a_generation_must_be_tokens(byte_model: Model, stop: Any) -> None:
+    stream = byte_model.stream()
+    stream.prefill("a")
+    with pytest.raises(InputError, match="token"):
+        next(stream.generate(5, stop=stop))
+    assert stream.step_index == 0
+    with pytest.raises(InputError, match="token"):
+        AsyncPool(byte_model).stream("a", stop=stop)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.engine import Array, Engine
 from edgernn_runtime.errors import InputError
+from edgernn_runtime.feeding import Feeding
 from edgernn_runtime.pool.async_stream import AsyncStream, AsyncText, Listener
 from edgernn_runtime.pool.lane import Lane
 from edgernn_runtime.pool.scheduler import Scheduler
@@ -90,15 +91,16 @@ class AsyncPool:
             stop: Tokens that end the stream; they are not yielded.
 
         Raises:
-            InputError: If the model generates no tokens, or cannot take the prompt, the seed or the sampler.
+            InputError: If the model generates no tokens, or cannot take the prompt, the seed, the sampler or the stops.
             StateError: If the state does not fit the model.
             PoolFullError: If there are as many streams as the limit allows.
             StreamError: If the pool is closed.
         """
         if not self._pool.spec.vocabulary:
             raise InputError("the model does not generate tokens; read `frames`, or feed a `listen`")
+        stops = Feeding(self._pool.spec).stop(stop)
         lane: Lane[int] = self._lane(prompt, seed, sampler, state, most=max_tokens)
-        lane.stop = frozenset(stop)
+        lane.stop = stops
         return AsyncStream(self._scheduler, lane)
 
     def text(
