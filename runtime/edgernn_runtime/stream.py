@@ -11,7 +11,7 @@ from edgernn_runtime.alone import Alone
 from edgernn_runtime.distributions import UNIFORMS, draw, normals
 from edgernn_runtime.engine import Array, Executor
 from edgernn_runtime.errors import InputError, StateError
-from edgernn_runtime.feeding import Feeding
+from edgernn_runtime.feeding import ENDED, Feeding
 from edgernn_runtime.graph_sampler import CUMULATIVE, NEXT_TOKEN, NOISE, set_sampler
 from edgernn_runtime.noise import Noise
 from edgernn_runtime.sampling import GRAIN, REMEMBERED, Sampler
@@ -45,9 +45,6 @@ class Stream:
         """Start at the initial state; `executor` is called with the batch size, 1."""
         self._noise = Noise(seed)
         self._graph = spec.graph_sampler
-        noisy = [tensor.name for tensor in spec.side_inputs if tensor.role == "noise"]
-        if noisy:
-            raise InputError(f"the model draws in its graph, from {noisy[0]}; this version of the runtime does not")
         self._spec = spec
         self._model_id = model_id
         self._new_executor = executor
@@ -379,7 +376,7 @@ class Stream:
             self._noise = noise
 
     def _ended(self) -> None:
-        raise InputError("the stream has ended with flush; reset it before the next step")
+        raise InputError(ENDED)
 
     def _frames(self, outputs: Array) -> Array:
         """Return `[steps, frames, ...]` as `[steps * frames, ...]`, where a step gives several frames."""

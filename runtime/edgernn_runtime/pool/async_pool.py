@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.engine import Array, Engine
 from edgernn_runtime.errors import InputError
-from edgernn_runtime.feeding import Feeding
 from edgernn_runtime.pool.async_stream import AsyncStream, AsyncText, Listener
 from edgernn_runtime.pool.lane import Lane
 from edgernn_runtime.pool.scheduler import Scheduler
@@ -98,7 +97,7 @@ class AsyncPool:
         """
         if not self._pool.spec.vocabulary:
             raise InputError("the model does not generate tokens; read `frames`, or feed a `listen`")
-        stops = Feeding(self._pool.spec).stop(stop)
+        stops = self._scheduler.feeding.stop(stop)
         lane: Lane[int] = self._lane(prompt, seed, sampler, state, most=max_tokens)
         lane.stop = stops
         return AsyncStream(self._scheduler, lane)

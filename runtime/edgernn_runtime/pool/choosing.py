@@ -34,7 +34,6 @@ class Chooser:
     def __init__(self, spec: Spec, capacity: int) -> None:
         """Prepare for `capacity` slots, all of them greedy."""
         self._graph = spec.graph_sampler
-        self._vocabulary = spec.vocabulary
         self._output = spec.main_output.name
         self.samplers: list[Sampler] = [GREEDY] * capacity
         self._temperature: Floats = np.zeros(capacity, np.float32)

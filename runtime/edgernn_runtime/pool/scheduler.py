@@ -9,7 +9,7 @@ import numpy as np
 
 from edgernn_runtime.engine import Array
 from edgernn_runtime.errors import EdgeRNNError, InputError, StreamError
-from edgernn_runtime.feeding import Feeding
+from edgernn_runtime.feeding import ENDED, Feeding
 from edgernn_runtime.pool.failure import NotFiniteError
 from edgernn_runtime.pool.lane import Lane
 from edgernn_runtime.pool.pool_stream import PoolStream
@@ -36,7 +36,7 @@ class Scheduler:
             read_ahead: How many values of a stream may lie unread before it pauses.
         """
         self._pool = pool
-        self._feeding = Feeding(pool.spec)
+        self.feeding = Feeding(pool.spec)
         self._max_wait = max_wait_us / 1e6
         self._read_ahead = read_ahead
         self._lanes: dict[PoolStream, AnyLane] = {}
@@ -81,8 +81,8 @@ class Scheduler:
             InputError: If the model cannot take it, or the stream has ended.
         """
         if lane.stream.ended:
-            raise InputError("the stream has ended with flush; reset it before the next step")
-        checked = self._feeding.value(value)
+            raise InputError(ENDED)
+        checked = self.feeding.value(value)
         lane.given = checked if isinstance(checked, int) else np.array(checked)
         self._given[lane.stream] = lane
         self._wake()

@@ -11,7 +11,7 @@ from edgernn_runtime.alone import Alone
 from edgernn_runtime.distributions import UNIFORMS, draw
 from edgernn_runtime.engine import Array, Executor
 from edgernn_runtime.errors import InputError, PoolFullError, StateError
-from edgernn_runtime.feeding import Feeding
+from edgernn_runtime.feeding import ENDED, Feeding
 from edgernn_runtime.noise import SEED_LIMIT, step_uniforms
 from edgernn_runtime.pool.choosing import NONE, Chooser
 from edgernn_runtime.pool.noise_ahead import NoiseAhead
@@ -46,9 +46,6 @@ class Streams:
         self, spec: Spec, model_id: str, executor: Callable[[int], Executor], *, capacity: int, limit: int | None
     ) -> None:
         """Make room for `capacity` streams, and for up to `limit` when they are opened."""
-        noisy = [tensor.name for tensor in spec.side_inputs if tensor.role == "noise"]
-        if noisy:
-            raise InputError(f"the model draws in its graph, from {noisy[0]}; this version of the runtime does not")
         self.alone = Alone(_BUSY, self.settle)
         self.spec = spec
         self.feeding = Feeding(spec)
@@ -120,7 +117,7 @@ class Streams:
         if not len(prompt):
             return
         if self.slots.ended[slot]:
-            raise InputError(_ENDED)
+            raise InputError(ENDED)
         self.slots.held[slot] = b""
         waiting = self.slots.prompts.setdefault(slot, deque())
         waiting.extend(prompt)
@@ -215,7 +212,7 @@ class Streams:
     def feed(self, slots: Indices, values: Sequence[int | Array]) -> tuple[Indices, Array]:
         """Take one step of some streams with given values; return them in the order of rows, and their outputs."""
         if self.slots.ended[slots].any():
-            raise InputError(_ENDED)
+            raise InputError(ENDED)
         while (first := slots[self.slots.pending[slots]]).size:
             self._run(first)
             self.slots.drain(first)
@@ -390,4 +387,3 @@ class Streams:
 
 
 _BUSY = "the pool is in the middle of another call; a pool is for one thread at a time"
-_ENDED = "the stream has ended with flush; reset it before the next step"
