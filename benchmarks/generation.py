@@ -1,6 +1,6 @@
 """What a token of one stream costs, sampled on the host and in the graph, all in turns in one process.
 
-    python benchmarks/token.py [--cell lstm] [--hidden 128] [--steps 5000]
+    python benchmarks/generation.py [--cell lstm] [--hidden 128] [--steps 5000]
 
 Two layers, 128 tokens, int8, one thread, random weights. `step` is `Stream.step_into`, the rest `next` on
 `Stream.generate`, at temperature 0.8, with filters top-k 20 and top-p 0.9.
