@@ -88,12 +88,14 @@ class Task(ABC, Generic[S, D, M]):
         name: What `edgernn train` calls it.
         summary: One sentence for `edgernn tasks`.
         unit: What the loss is counted per, as in `token`.
+        betas: How much AdamW keeps of the moments of the gradient at each step.
         settings: The class of its settings.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     unit: ClassVar[str] = "step"
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
     settings: type[S]
 
     @abstractmethod

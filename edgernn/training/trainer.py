@@ -22,7 +22,6 @@ from edgernn_runtime.files import write_bytes
 
 CHECKPOINT_SECONDS: Final = 10.0
 
-_BETAS: Final = (0.9, 0.99)
 _METRICS: Final = {"step", "train_loss", "valid_loss", "grad_norm_min", "grad_norm_median", "grad_norm_max"}
 
 
@@ -86,7 +85,7 @@ class Trainer:
         self.model = run.task.model(config, run.facts)
         self.weights = weight_matrices(self.model)
         groups = decay_groups(self.model, config.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=_BETAS)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=run.task.betas)
         self.position, self.window = Position(), Window()
         self._saved = 0.0  # when the last checkpoint was written, in monotonic seconds
         self.state: tuple[Tensor, ...] = run.task.begin(self.model, config)
