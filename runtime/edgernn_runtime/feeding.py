@@ -17,19 +17,12 @@ ENDED: Final = "the stream has ended with flush; reset it before the next step"
 
 
 class Feeding:
-    """Checks what is fed to a model against its Spec. Immutable.
-
-    Raises:
-        InputError: If the model has an input of noise that no sampler in its graph takes.
-    """
+    """Checks what is fed to a model against its Spec. Immutable."""
 
     __slots__ = ("_dtype", "_name", "_shape", "_sides", "_start", "_text", "generative", "vocabulary")
 
     def __init__(self, spec: Spec) -> None:
         """Keep what the checks need of a Spec."""
-        noisy = [tensor.name for tensor in spec.side_inputs if tensor.role == "noise"]
-        if noisy:
-            raise InputError(f"the model draws in its graph, from {noisy[0]}; this version of the runtime does not")
         self.vocabulary = spec.vocabulary
         self.generative = spec.feedback is not None
         self._start = None if spec.feedback is None else spec.feedback.start

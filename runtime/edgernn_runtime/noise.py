@@ -69,12 +69,17 @@ def uniforms(seed: int, start: int, count: int, *, lane: int = 0) -> NDArray[np.
     return (words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
-def step_uniforms(seed: int, step: int, count: int) -> NDArray[np.float32]:
-    """Return the uniforms of one step in lanes 0 to `count - 1`, float32 `[count]`; as `uniforms` gives each."""
-    counter = np.zeros((-(-count // 4), 4), np.uint32)
-    counter[:, 0], counter[:, 1] = step & 0xFFFFFFFF, step >> 32
-    counter[:, 2] = np.arange(len(counter))
-    words = philox(counter, (seed & 0xFFFFFFFF, seed >> 32)).ravel()[:count]
+def lane_uniforms(seed: int, start: int, steps: int, lanes: int) -> NDArray[np.float32]:
+    """Return the uniforms of steps from `start` on in lanes 0 to `lanes - 1`, float32 `[steps, lanes]`.
+
+    Each is as `uniforms` gives it.
+    """
+    blocks = -(-lanes // 4)
+    counter = np.zeros((steps, blocks, 4), np.uint32)
+    numbers = np.arange(start, start + steps, dtype=np.uint64)[:, None]
+    counter[..., 0], counter[..., 1] = numbers & _LOW, numbers >> _HALF
+    counter[..., 2] = np.arange(blocks)
+    words = philox(counter.reshape(-1, 4), (seed & 0xFFFFFFFF, seed >> 32)).reshape(steps, -1)[:, :lanes]
     return (words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
@@ -88,7 +93,7 @@ class Noise:
         InputError: If the seed is out of range.
     """
 
-    __slots__ = ("_block", "_start", "seed")
+    __slots__ = ("_block", "_first", "_rows", "_start", "seed")
 
     def __init__(self, seed: int) -> None:
         """Make the noise of a seed."""
@@ -97,6 +102,8 @@ class Noise:
         self.seed = seed
         self._block: list[float] = []
         self._start = 0
+        self._rows = np.zeros((0, 0), np.float32)
+        self._first = 0
 
     def uniform(self, step: int) -> float:
         """Return the uniform of a step in lane 0."""
@@ -107,5 +114,10 @@ class Noise:
         return self._block[offset]
 
     def uniforms(self, step: int, count: int) -> NDArray[np.float32]:
-        """Return the uniforms of a step in lanes 0 to `count - 1`, float32 `[count]`."""
-        return step_uniforms(self.seed, step, count)
+        """Return the uniforms of a step in lanes 0 to `count - 1`, float32 `[count]`, not to be written to."""
+        offset = step - self._first
+        if not 0 <= offset < len(self._rows) or count > self._rows.shape[1]:
+            ahead = max(1, min(_AHEAD, SEED_LIMIT - step) * 4 // max(count, 4))
+            self._rows = lane_uniforms(self.seed, step, ahead, count)
+            self._first, offset = step, 0
+        return self._rows[offset, :count]

@@ -190,8 +190,10 @@ class Spec:
 
     @property
     def main_input(self) -> TensorSpec:
-        """The input that a stream feeds at each step: the fed-back one, else the first."""
-        return self.inputs[0] if self.feedback is None else self.input(self.feedback.input)
+        """The input that a stream feeds at each step: the fed-back one, else the first that is no noise."""
+        if self.feedback is not None:
+            return self.input(self.feedback.input)
+        return next((tensor for tensor in self.inputs if tensor.role != "noise"), self.inputs[0])
 
     @property
     def main_output(self) -> TensorSpec:
@@ -220,9 +222,14 @@ class Spec:
 
     @property
     def side_inputs(self) -> tuple[TensorSpec, ...]:
-        """The inputs beside the main one that a caller sets; a sampler's are not among them."""
+        """The inputs beside the main one that a caller sets; a sampler's are not among them, and no noise."""
         main = self.main_input
-        return tuple(tensor for tensor in self.unsampled.inputs if tensor != main)
+        return tuple(tensor for tensor in self.unsampled.inputs if tensor != main and tensor.role != "noise")
+
+    @property
+    def noise_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that take the uniforms of a model that draws in its graph; a sampler's is not among them."""
+        return tuple(tensor for tensor in self.unsampled.inputs if tensor.role == "noise")
 
     def input(self, name: str) -> TensorSpec:
         """Return the input called `name`; KeyError if there is none."""
@@ -284,6 +291,12 @@ def _check_numbers(spec: Spec) -> None:
     for name, least in (("frames_per_step", 1), ("delay_steps", 0), ("weight_bytes", 0)):
         if getattr(spec, name) < least:
             raise SpecError(f"{name} must be {least} at least, got {getattr(spec, name)}")
+    for tensor in spec.noise_inputs:
+        if tensor.dtype != "float32" or len(tensor.shape) != 2 or tensor == spec.main_input:
+            raise SpecError(
+                f"{tensor.name} is noise, so it must be float32 of the batch and a number of uniforms, beside another "
+                f"input, got {tensor.dtype}{list(tensor.shape)}"
+            )
     if spec.rate_hz is not None and not 0 < spec.rate_hz < math.inf:
         raise SpecError(f"rate_hz must be positive and finite, got {spec.rate_hz}")
 

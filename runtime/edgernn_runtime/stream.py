@@ -12,6 +12,7 @@ from edgernn_runtime.distributions import UNIFORMS, draw, normals
 from edgernn_runtime.engine import Array, Executor
 from edgernn_runtime.errors import InputError, StateError
 from edgernn_runtime.feeding import ENDED, Feeding
+from edgernn_runtime.graph_noise import GraphNoise
 from edgernn_runtime.graph_sampler import CUMULATIVE, NEXT_TOKEN, NOISE, set_sampler
 from edgernn_runtime.noise import Noise
 from edgernn_runtime.sampling import GRAIN, REMEMBERED, Sampler
@@ -51,7 +52,9 @@ class Stream:
         self._executor = executor(1)
         self._feeding = Feeding(spec)
         self._checked = self._feeding.token if spec.vocabulary else self._feeding.frame
-        self._run = self._executor.run
+        self._drawing = GraphNoise(spec)
+        self._advance = self._executor.run if not spec.noise_inputs else self._run_with_noise
+        self._run = self._advance
         self._input: Array = self._executor.inputs[spec.main_input.name]
         self._output: Array = self._executor.outputs[spec.main_output.name]
         self._row: Array = self._output[0, ...]  # a view, also of an output of the batch alone
@@ -344,9 +347,7 @@ class Stream:
             for i, array in enumerate(self._others):
                 array[...] = state.inputs[i] if state.inputs else 0
             flushed = flush_input(self._spec)
-            self._run = (
-                self._executor.run if flushed is None or not self._executor.inputs[flushed].any() else self._ended
-            )
+            self._run = self._advance if flushed is None or not self._executor.inputs[flushed].any() else self._ended
             self._step, self._pending, self._held = state.step, state.pending, state.held
             self._recent.clear()
             self._recent.extend(state.recent)
@@ -370,10 +371,15 @@ class Stream:
             self._executor.reset_row(0)
             for array in self._others:
                 array[...] = 0
-            self._run = self._executor.run
+            self._run = self._advance
             self._step, self._pending, self._held = 0, None, b""
             self._recent.clear()
             self._noise = noise
+
+    def _run_with_noise(self) -> None:
+        drawing = self._drawing
+        drawing.feed(self._executor.inputs, 0, self._noise.uniforms(self._step, drawing.lanes))
+        self._executor.run()
 
     def _ended(self) -> None:
         raise InputError(ENDED)

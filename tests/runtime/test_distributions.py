@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgernn_runtime.distributions import PARAMETER_AXES, UNIFORMS, draw, normals
-from edgernn_runtime.noise import step_uniforms, uniforms
+from edgernn_runtime.noise import lane_uniforms, uniforms
 
 DRAWS = 40_000
 EDGES = (0.0, 1 - 2**-24)
@@ -28,7 +28,7 @@ def many(distribution: str, *, temperature: float) -> NDArray[np.float32]:
     """Draw both numbers many times, [draws, 2]."""
     parameters = PARAMETERS[distribution]
     parameters = np.broadcast_to(parameters, (DRAWS, *parameters.shape))
-    noise = step_uniforms(7, 0, UNIFORMS[distribution] * DRAWS * 2)
+    noise = lane_uniforms(7, 0, 1, UNIFORMS[distribution] * DRAWS * 2)[0]
     return draw(distribution, parameters, noise, temperature=temperature)
 
 
@@ -69,7 +69,7 @@ def test_numbers_that_are_drawn_together_do_not_depend_on_each_other() -> None:
 )
 def test_temperature_0_takes_the_most_probable_whatever_the_noise(distribution: str, expected: list[float]) -> None:
     for seed in range(5):
-        noise = step_uniforms(seed, 0, UNIFORMS[distribution] * 2)
+        noise = lane_uniforms(seed, 0, 1, UNIFORMS[distribution] * 2)[0]
         assert expected == draw(distribution, PARAMETERS[distribution], noise, temperature=0).tolist()
 
 
@@ -125,4 +125,4 @@ def test_what_is_drawn_is_not_the_output_of_the_model() -> None:
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 9))
 def test_the_uniforms_of_a_step_are_those_of_its_lanes(seed: int, step: int, count: int) -> None:
     lanes = [float(uniforms(seed, step, 1, lane=lane)[0]) for lane in range(count)]
-    assert lanes == step_uniforms(seed, step, count).tolist()
+    assert lanes == lane_uniforms(seed, step, 1, count)[0].tolist()

@@ -14,7 +14,7 @@ from edgernn_export import export
 from edgernn_runtime import Model, Sampler, State, Stream, load
 from edgernn_runtime.distributions import PARAMETER_AXES, UNIFORMS, draw
 from edgernn_runtime.errors import InputError, StateError
-from edgernn_runtime.noise import step_uniforms
+from edgernn_runtime.noise import lane_uniforms
 from edgernn_runtime.spec import BATCH, Distribution, Feedback, Spec, StateSpec, TensorSpec
 
 Frames = NDArray[np.float32]
@@ -93,7 +93,7 @@ def by_hand(step: DrawnStep, count: int, *, seed: int, sampler: Sampler) -> Fram
     for i in range(count):
         with torch.no_grad():
             params, h = step(x, torch.zeros(1, 3), torch.zeros(1, 1), h)
-        noise = step_uniforms(seed, i, UNIFORMS[step.distribution] * int(np.prod(step.frame)))
+        noise = lane_uniforms(seed, i, 1, UNIFORMS[step.distribution] * int(np.prod(step.frame)))[0]
         value = draw(step.distribution, params[0].numpy(), noise, temperature=sampler.temperature)
         made.append(value)
         x = torch.from_numpy(value)[None]

@@ -49,6 +49,10 @@ def specs(draw: st.DrawFn) -> Spec:
             for _ in range(count)
         )
 
+    def noise() -> tuple[TensorSpec, ...]:
+        sizes = draw(st.lists(st.integers(1, 9), max_size=2))
+        return tuple(TensorSpec(next(names), "float32", (first, size), "noise") for size in sizes)
+
     def state() -> StateSpec:
         axes = draw(AXES)
         size = int(np.prod(axes))
@@ -62,7 +66,7 @@ def specs(draw: st.DrawFn) -> Spec:
     generative = draw(st.booleans())
     start = draw(st.none() | st.integers(0, vocabulary - 1))
     return Spec(
-        inputs=(token, *tensors(draw(st.integers(0, 2)), ["frame", "condition", "control", "noise"])),
+        inputs=(token, *tensors(draw(st.integers(0, 2)), ["frame", "condition", "control"]), *noise()),
         outputs=(logits, *tensors(draw(st.integers(0, 2)), ["params", "logits"])),
         states=tuple(state() for _ in range(draw(st.integers(0, 3)))),
         producer=Producer(draw(TEXTS), draw(TEXTS), draw(st.integers(0, 30))),

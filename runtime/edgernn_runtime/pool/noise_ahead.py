@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn_runtime.noise import uniforms
+from edgernn_runtime.noise import Noise, uniforms
 
 _LEAST: Final = 192
 _MOST: Final = 256
@@ -14,13 +14,13 @@ _NOWHERE: Final = -1024
 
 
 class NoiseAhead:
-    """The noise of lane 0 of every slot. Mutable, and equal whatever was asked before.
+    """The noise of every slot. Mutable, and equal whatever was asked before.
 
     Blocks of neighbouring slots are of different lengths, so that streams that began together do not all need their
     next one at the same step.
     """
 
-    __slots__ = ("_blocks", "_length", "_start", "seeds")
+    __slots__ = ("_blocks", "_length", "_noise", "_start", "seeds")
 
     def __init__(self, capacity: int) -> None:
         """Make room for the noise of `capacity` slots."""
@@ -28,6 +28,7 @@ class NoiseAhead:
         self._blocks: NDArray[np.float32] = np.zeros((capacity, _MOST), np.float32)
         self._start: NDArray[np.int64] = np.full(capacity, _NOWHERE)
         self._length = _lengths(capacity)
+        self._noise: dict[int, Noise] = {}
 
     def grow(self, capacity: int) -> None:
         """Make room for the noise of `capacity` slots, and keep what there is."""
@@ -41,9 +42,14 @@ class NoiseAhead:
         """Let a slot have the noise of a seed."""
         self.seeds[slot] = seed
         self._start[slot] = _NOWHERE
+        self._noise[slot] = Noise(seed)
+
+    def lanes(self, slot: int, step: int, count: int) -> NDArray[np.float32]:
+        """Return the uniforms of a slot at one step in lanes 0 to `count - 1`, float32 `[count]`."""
+        return self._noise[slot].uniforms(step, count)
 
     def gather(self, slots: NDArray[np.int64], steps: NDArray[np.int64], count: int) -> NDArray[np.float32]:
-        """Return the uniforms of slots at some steps, multiples of 2**-24 in [0, 1).
+        """Return the uniforms in lane 0 of slots at some steps, multiples of 2**-24 in [0, 1).
 
         Args:
             slots: The slots.

@@ -12,7 +12,8 @@ from edgernn_runtime.distributions import UNIFORMS, draw
 from edgernn_runtime.engine import Array, Executor
 from edgernn_runtime.errors import InputError, PoolFullError, StateError
 from edgernn_runtime.feeding import ENDED, Feeding
-from edgernn_runtime.noise import SEED_LIMIT, step_uniforms
+from edgernn_runtime.graph_noise import GraphNoise
+from edgernn_runtime.noise import SEED_LIMIT
 from edgernn_runtime.pool.choosing import NONE, Chooser
 from edgernn_runtime.pool.noise_ahead import NoiseAhead
 from edgernn_runtime.pool.pace import Pace
@@ -56,6 +57,7 @@ class Streams:
         self._rows = Rows(spec, executor, capacity)
         self._chooser = Chooser(spec, capacity)
         self._noise = NoiseAhead(capacity)
+        self._drawing = GraphNoise(spec) if spec.noise_inputs else None
         self._recent = Recent(capacity)
         self._stepping: list[PoolStream] = []
         self._steady: Indices | None = None
@@ -237,7 +239,7 @@ class Streams:
         members = self._stepping_members(order)
         chosen: list[Result] = list(zip(members, tokens.tolist(), strict=True))
         broken = np.flatnonzero(tokens == NONE).tolist()
-        if slots is self._steady and not (prompted or broken or chooser.rows):
+        if slots is self._steady and not (prompted or broken or chooser.rows or self._drawing):
             self._pace = self._begin_pace(order, tokens, members)
         self._steady = slots
         return self._deliver(order, chosen, prompted, broken)
@@ -283,7 +285,7 @@ class Streams:
 
     def _draw(self, slot: int, step: int, parameters: NDArray[np.float32]) -> NDArray[np.float32]:
         distribution = self.spec.distribution
-        noise = step_uniforms(self.seed(slot), step, UNIFORMS[distribution] * self.slots.value[0].size)
+        noise = self._noise.lanes(slot, step, UNIFORMS[distribution] * self.slots.value[0].size)
         return draw(distribution, parameters, noise, temperature=self.sampler(slot).temperature)
 
     def _deliver(
@@ -314,6 +316,10 @@ class Streams:
             for row, slot in enumerate(order.tolist()):
                 fed[row] = given[slot]
         executor.inputs[self.spec.main_input.name][: len(order)] = fed
+        if self._drawing is not None:
+            for row, slot in enumerate(order.tolist()):
+                uniforms = self._noise.lanes(slot, int(self.slots.step[slot]), self._drawing.lanes)
+                self._drawing.feed(executor.inputs, row, uniforms)
         self._rows.run()
         self.slots.step[order] += 1
         if self.feeding.vocabulary:
