@@ -1,58 +1,30 @@
 """`edgernn train TASK`: train a model and leave a run folder. The options are the fields of the task's settings."""
 
-import inspect
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
-from typer.main import get_command
 
 from edgernn.cli.console import messages, print_json, print_message, print_text, print_warning
+from edgernn.cli.interruption import EXIT_INTERRUPT, interruption
 from edgernn.cli.options import Json, given
-from edgernn_runtime.errors import DataError, InputError, MissingExtraError
+from edgernn.cli.task_commands import TaskCommands, option, setting_options, task_command
+from edgernn_runtime.errors import DataError, EdgeRNNError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from edgernn.tasks.settings import Setting, Settings
     from edgernn.tasks.task import AnyTask, Data
     from edgernn.training import Run, Trainer, TrainingResult
+    from edgernn.training.group import Group
 
-EXIT_INTERRUPT = 130
+EXIT_ERROR = 1
 
 _CHANGEABLE = ("max_steps", "max_seconds", "threads", "json", "output", "resume")
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="The run folder.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=256, help="Threads of torch (default: its own choice).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
-
-
-class _Tasks(TyperGroup):
-    """The installed tasks as commands; each is loaded when it is asked for."""
-
-    def list_commands(self, _: typer.Context) -> list[str]:  # type: ignore[override]
-        """Return the names of the tasks."""
-        from edgernn.tasks import task_names
-
-        return list(task_names())
-
-    def get_command(self, _: typer.Context, name: str) -> Any:  # type: ignore[override]  # noqa: ANN401, typer's own
-        """Return the command of a task; None if there is none of that name."""
-        from edgernn.tasks import find_task, task_names
-
-        return _command(find_task(name)) if name in task_names() else None
-
-
-app = typer.Typer(cls=_Tasks, help="Train a model and leave a run folder.", no_args_is_help=True, rich_markup_mode=None)
-
-
-@app.callback()
-def _train() -> None:
-    """Train a model and leave a run folder."""
 
 
 def _command(task: "AnyTask") -> object:
@@ -69,47 +41,28 @@ def _command(task: "AnyTask") -> object:
     ) -> None:
         _run(task, context, output, values, threads=threads, resume=resume, json=json)
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    signature = inspect.Signature(
-        [
-            inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
-            inspect.Parameter("output", keyword, annotation=Output),
-            *_options(task.settings),
-            inspect.Parameter("threads", keyword, default=None, annotation=Threads),
-            inspect.Parameter("resume", keyword, default=False, annotation=Resume),
-            inspect.Parameter("json", keyword, default=False, annotation=Json),
-        ]
-    )
-    command.__signature__ = signature  # type: ignore[attr-defined]
-    command.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    text = f"{task.summary}\n\nCtrl-C leaves a run that --resume continues."
-    single.command(task.name, help=text, short_help=task.summary)(command)
-    made: object = get_command(single)
-    return made
-
-
-def _options(settings: "type[Settings]") -> list[inspect.Parameter]:
-    """Return an option for each field of a task's settings, the task's own first."""
-    from edgernn.tasks.settings import Settings, described
-
-    shared = described(Settings)
-    parts = described(settings)
-    defaults = {field.name: field.default for field in fields(settings)}
-    ordered = sorted(parts, key=lambda name: name in shared and name != "data")
-    return [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=defaults[name],
-            annotation=Annotated[cast("Any", parts[name][0]), _option(parts[name][1])],
-        )
-        for name in ordered
+    options = [
+        option("output", Output),
+        *setting_options(task.settings),
+        option("threads", Threads, None),
+        option("resume", Resume, default=False),
+        option("json", Json, default=False),
     ]
+    text = f"{task.summary}\n\nCtrl-C leaves a run that --resume continues."
+    return task_command(task, command, options, text=text, summary=task.summary)
 
 
-def _option(setting: "Setting") -> Any:  # noqa: ANN401, typer's own
-    return typer.Option(help=setting.help, min=setting.least, max=setting.most)
+class _Tasks(TaskCommands):
+    def command_of(self, task: "AnyTask") -> object:
+        return _command(task)
+
+
+app = typer.Typer(cls=_Tasks, help="Train a model and leave a run folder.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _train() -> None:
+    """Train a model and leave a run folder."""
 
 
 def _run(
@@ -122,29 +75,95 @@ def _run(
     resume: bool,
     json: bool,
 ) -> None:
-    """Train a task, from the beginning or from where the run in the folder is."""
+    """Train a task, from the beginning or from where the run in the folder is, alone or as one process of a group."""
     import torch
 
-    from edgernn.training import Trainer
+    from edgernn.training.group import Group
 
     if threads is not None:
         torch.set_num_threads(threads)
-    run, data = _reopen(task, context, output, values) if resume else _begin(task, output, values)
-    trainer = Trainer(run, data, resume=resume)
+    group = Group.from_torchrun(_again(task.name, output))
+
+    def train(ended: "Sequence[int]") -> None:
+        run, data = _open(task, context, output, values, resume=resume, group=group)
+        _train_run(run, data, resume=resume, json=json, group=group, ended=ended)
+
+    if group.size == 1:
+        train(())
+        return
+    with interruption() as ended:  # torchrun ends all processes once one has ended; each ends in order first
+        try:
+            train(ended)
+        except (EdgeRNNError, OSError):
+            if group.tells():
+                raise
+            raise typer.Exit(EXIT_ERROR) from None
+
+
+def _train_run(run: "Run", data: "Data", *, resume: bool, json: bool, group: "Group", ended: "Sequence[int]") -> None:
+    """Train a run; the first process has the folder, and says what there is to say."""
+    from edgernn.training import Trainer
+
+    trainer = Trainer(run, data, resume=resume, group=group)
+    if group.first:
+        _prepare(run, data, resume=resume)
+        weights = sum(each.numel() for each in trainer.model.parameters())
+        together = f"; {group.size} processes" if group.size > 1 else ""
+        print_message(
+            f"{run.settings.cell}, {run.settings.layers} x {run.settings.hidden}, {weights:,} weights; "
+            f"{data.summary}{together}"
+        )
+        for warning in data.warnings:
+            print_warning(warning)
+        if trainer.position.finished:
+            print_message("the budget is spent already; give a larger --max-steps or --max-seconds to go on")
+    result = _train_with_progress(trainer, ended, shown=group.first)
+    if group.first:
+        _finish(run, result, json=json)
+    elif result.interrupted:
+        raise typer.Exit(EXIT_INTERRUPT)
+
+
+def _again(task: str, folder: Path) -> str:
+    """Return the command that goes on with a run."""
+    return f"edgernn train {task} -o {folder} --resume"
+
+
+def _prepare(run: "Run", data: "Data", *, resume: bool) -> None:
+    """Write the folder of a run, but for what training writes."""
     if resume:
         run.save()
         run.write_recordings(data)
     else:
         run.create(data)
-    weights = sum(each.numel() for each in trainer.model.parameters())
-    print_message(
-        f"{run.settings.cell}, {run.settings.layers} x {run.settings.hidden}, {weights:,} weights; {data.summary}"
-    )
-    for warning in data.warnings:
-        print_warning(warning)
-    if trainer.position.finished:
-        print_message("the budget is spent already; give a larger --max-steps or --max-seconds to go on")
-    _finish(run, _train_with_progress(trainer), json=json)
+
+
+def _open(
+    task: "AnyTask",
+    context: typer.Context,
+    folder: Path,
+    values: dict[str, object],
+    *,
+    resume: bool,
+    group: "Group",
+) -> "tuple[Run, Data]":
+    """Return the run and its data; the first process opens it, and tells the others."""
+    from edgernn.training import Run
+
+    opened = None
+    if group.first:
+        opened = _reopen(task, context, folder, values) if resume else _begin(task, folder, values)
+    if group.size == 1 and opened is not None:
+        return opened
+    told = (opened[0].settings, opened[0].facts, opened[0].data_sha256) if opened is not None else None
+    told = group.from_first(told)
+    assert told is not None  # noqa: S101, the first has opened it
+    run, data = opened or (Run(folder, task, *told), task.read(told[0]))
+    others = [rank for rank, sha256 in enumerate(group.gathered(data.sha256)) if sha256 != run.data_sha256]
+    if others:
+        what = run.settings.data or "the data of the task"
+        raise DataError(f"{what} is not the same for process {others[0]} as for process 0; copy it to all machines")
+    return run, data
 
 
 def _begin(task: "AnyTask", folder: Path, values: dict[str, object]) -> "tuple[Run, Data]":
@@ -175,13 +194,14 @@ def _reopen(task: "AnyTask", context: typer.Context, folder: Path, values: dict[
     return run, data
 
 
-def _train_with_progress(trainer: "Trainer") -> "TrainingResult":
+def _train_with_progress(trainer: "Trainer", ended: "Sequence[int]", *, shown: bool) -> "TrainingResult":
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     from edgernn.training import Progress as Step
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with _interruption() as interrupted, Progress(*columns, console=messages, refresh_per_second=4) as bar:
+    progress = Progress(*columns, console=messages, refresh_per_second=4, disable=not shown)
+    with interruption() as interrupted, progress as bar:
         task = bar.add_task("training", total=1.0)
 
         def report(step: Step) -> None:
@@ -189,25 +209,8 @@ def _train_with_progress(trainer: "Trainer") -> "TrainingResult":
             text = f"step {step.step}  {losses}  {step.steps_per_s:,.1f} steps/s"
             bar.update(task, completed=step.spent, description=text)
 
-        result: TrainingResult = trainer.train(stop=lambda: bool(interrupted), report=report)
+        result: TrainingResult = trainer.train(stop=lambda: bool(interrupted or ended), report=report)
         return result
-
-
-@contextmanager
-def _interruption() -> Iterator[list[int]]:
-    """Yield a list that holds a signal's number once Ctrl-C or a termination asks the run to end."""
-    received: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(number)
-
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    previous = {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _finish(run: "Run", result: "TrainingResult", *, json: bool) -> None:
@@ -219,8 +222,7 @@ def _finish(run: "Run", result: "TrainingResult", *, json: bool) -> None:
     except MissingExtraError as error:
         print_warning(str(error))
     if result.interrupted:
-        command = f"edgernn train {run.task.name} -o {run.folder} --resume"
-        print_message(f"interrupted at step {position.step}; go on with: {command}")
+        print_message(f"interrupted at step {position.step}; go on with: {_again(run.task.name, run.folder)}")
         raise typer.Exit(EXIT_INTERRUPT)
     if json:
         print_json(

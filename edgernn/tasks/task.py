@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn.tasks.settings import Json, Settings
+from edgernn.tasks.share import WHOLE, Share
 from edgernn_runtime.errors import ExportError
 
 if TYPE_CHECKING:
@@ -46,12 +47,17 @@ class Data(ABC):
         sha256: SHA-256 of all of it, in hexadecimal.
         summary: How much there is, as in `418,000 tokens to train on, 46,500 to validate`.
         warnings: What the user should know of it, a sentence each.
+        rows: The rows of every training batch, where those that `loss` trains on are those of `share` alone; None
+            where several processes cannot divide them.
+        share: Which rows are this process's; all of them, unless several processes train together.
     """
 
     facts: Facts
     sha256: str
     summary: str
     warnings: tuple[str, ...] = ()
+    rows: int | None = None
+    share: Share = WHOLE
 
     @abstractmethod
     def recordings(self, part: Part) -> "Mapping[str, Recording]":
@@ -89,6 +95,7 @@ class Task(ABC, Generic[S, D, M]):
         summary: One sentence for `edgernn tasks`.
         unit: What the loss is counted per, as in `token`.
         betas: How much AdamW keeps of the moments of the gradient at each step.
+        idle_weights: Whether a step may leave weights without a gradient; several processes must know.
         settings: The class of its settings.
     """
 
@@ -96,6 +103,7 @@ class Task(ABC, Generic[S, D, M]):
     summary: ClassVar[str]
     unit: ClassVar[str] = "step"
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
+    idle_weights: ClassVar[bool] = False
     settings: type[S]
 
     @abstractmethod
@@ -111,6 +119,9 @@ class Task(ABC, Generic[S, D, M]):
         self, model: M, data: D, *, step: int, state: "tuple[Tensor, ...]", spent: float
     ) -> "tuple[Tensor, tuple[Tensor, ...]]":
         """Return the loss of a training step, a scalar, and what is carried to the next step.
+
+        Where the data name their rows, it is that of the rows of `data.share`: over the processes, the mean of what
+        they return must be the loss of the whole batch. What is carried then has the rows along its first axis.
 
         Args:
             model: The model.

@@ -41,6 +41,28 @@ class Position:
     finished: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """The states of torch's random generators.
+
+    Attributes:
+        shared: Of what is drawn for whole batches, and of all else where one process trains alone.
+        own: Of what each of several processes draws for itself, by rank.
+    """
+
+    shared: Tensor
+    own: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint file holds: tensors by name, and the position as JSON."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    position: str
+
+
 def save_checkpoint(
     path: Path,
     *,
@@ -48,9 +70,10 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: tuple[Tensor, ...],
+    chances: Chances,
     window: Window,
 ) -> None:
-    """Write weights, moments, carried state, random state and position, whole or not at all.
+    """Write weights, moments, carried state, random states and position, whole or not at all.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -59,29 +82,42 @@ def save_checkpoint(
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
     tensors |= {f"state.{i}": tensor for i, tensor in enumerate(state)}
-    tensors["random"] = torch.get_rng_state()
+    tensors["random"] = chances.shared
+    tensors |= {f"random.{rank}": chance for rank, chance in enumerate(chances.own)}
     tensors["window.losses"] = torch.tensor(window.losses, dtype=torch.float64)
     tensors["window.norms"] = torch.tensor(window.norms, dtype=torch.float64)
     write_tensors(path, tensors, {_KEY: json.dumps(asdict(position))})
 
 
-def load_checkpoint(
-    path: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, like: tuple[Tensor, ...]
-) -> tuple[Position, tuple[Tensor, ...], Window]:
-    """Put a checkpoint into `model`, `optimizer` and torch's generator; return the rest of it.
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return what a checkpoint file holds.
+
+    Raises:
+        RunError: If it is missing or damaged.
+    """
+    tensors, metadata = read_tensors(path), read_metadata(path)
+    if _KEY not in metadata:
+        raise _unfit(path, f"it has no {_KEY}")
+    return Checkpoint(path, tensors, metadata[_KEY])
+
+
+def restore_checkpoint(
+    checkpoint: Checkpoint, *, model: nn.Module, optimizer: torch.optim.Optimizer, like: tuple[Tensor, ...]
+) -> tuple[Position, tuple[Tensor, ...], Chances, Window]:
+    """Put a checkpoint into `model` and `optimizer`; return the rest of it.
 
     Args:
-        path: The checkpoint.
+        checkpoint: The checkpoint.
         model: Takes the weights.
         optimizer: Takes the moments.
         like: States of the shapes that the checkpoint's must have.
 
     Raises:
-        RunError: If the file is missing, damaged, or of another model.
+        RunError: If it is damaged, or of another model.
     """
-    tensors = read_tensors(path)
+    tensors = checkpoint.tensors
     try:
-        position = Position(**json.loads(read_metadata(path)[_KEY]))
+        position = Position(**json.loads(checkpoint.position))
         _require(type(position.step) is int and position.step >= 0, f"its step is {position.step!r}")
         _require(type(position.best_loss) is float, f"its best loss is {position.best_loss!r}")
         _require(isinstance(position.best_metrics, dict), f"its best metrics are {position.best_metrics!r}")
@@ -93,15 +129,21 @@ def load_checkpoint(
         _require(not position.step or len(moments) == len(list(model.parameters())), "moments are missing")
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        torch.set_rng_state(tensors["random"])
+        own = _part(tensors, "random.")
+        chances = Chances(tensors["random"], tuple(own[str(rank)] for rank in range(len(own))))
+        for each in (chances.shared, *chances.own):
+            torch.Generator().set_state(each)
         window = Window(list(map(float, tensors["window.losses"])), list(map(float, tensors["window.norms"])))
         states = _part(tensors, "state.")
         state = tuple(states[str(i)] for i in range(len(states)))
         _require([each.shape for each in state] == [each.shape for each in like], "its states have other shapes")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = last_line(error)
-        raise RunError(f"{path} is damaged or of another model: {reason}; train anew in another folder") from error
-    return position, state, window
+        raise _unfit(checkpoint.path, last_line(error)) from error
+    return position, state, chances, window
+
+
+def _unfit(path: Path, reason: str) -> RunError:
+    return RunError(f"{path} is damaged or of another model: {reason}; train anew in another folder")
 
 
 def _require(condition: bool, message: str) -> None:  # noqa: FBT001, it is the one thing asked

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from edgernn.tasks.classify.series import LabelledSeries
+from edgernn.tasks.share import Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,19 @@ class Batch:
     lengths: Tensor
     labels: Tensor
 
+    def part(self, share: Share) -> "Batch":
+        """Return one process's sequences, padded as they are in the whole batch."""
+        return Batch(share.of(self.frames, 1), share.of(self.lengths, 0), share.of(self.labels, 0))
+
 
 class Batches:
     """The sequences of a data set in batches, each a pure function of the step, so that a resumed run reads the same.
 
     An epoch reads every sequence once, but for a rest that fills no batch; its order is drawn from the seed.
+
+    Attributes:
+        size: The sequences of a batch.
+        per_epoch: The batches of an epoch.
     """
 
     def __init__(self, series: LabelledSeries, labels: tuple[str, ...], *, batch: int, seed: int) -> None:
@@ -37,14 +46,14 @@ class Batches:
         self._frames = [torch.from_numpy(sequence) for sequence in series.sequences]
         self._lengths = torch.tensor([len(sequence) for sequence in series.sequences])
         self._labels = torch.tensor([labels.index(label) for label in series.labels])
-        self._size, self._seed = min(batch, len(self._frames)), seed
-        self.per_epoch = len(self._frames) // self._size
+        self.size, self._seed = min(batch, len(self._frames)), seed
+        self.per_epoch = len(self._frames) // self.size
 
     def at(self, step: int) -> Batch:
         """Return the batch that step `step` of the run trains on."""
         epoch, index = divmod(step, self.per_epoch)
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._frames))
-        return self._of(order[index * self._size : (index + 1) * self._size])
+        return self._of(order[index * self.size : (index + 1) * self.size])
 
     def whole(self) -> Batch:
         """Return all sequences as one batch, in their order."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgernn.tasks.calibration import CALIBRATION_STEPS, even_sequences
-from edgernn.tasks.classify.batches import Batches
+from edgernn.tasks.classify.batches import Batch, Batches
 from edgernn.tasks.classify.series import LabelledSeries
 from edgernn.tasks.classify.settings import ClassifySettings
 from edgernn.tasks.task import MODEL, Data, Part, sha256_of
@@ -52,8 +52,13 @@ class ClassifyData(Data):
         )
         self.train = Batches(train, self.labels, batch=settings.batch, seed=settings.seed)
         self.held = Batches(held, self.labels, batch=len(held.labels), seed=settings.seed)
+        self.rows = self.train.size
         self.head, self.noise = settings.head, settings.noise
         self._series, self._held_series = train, held
+
+    def batch(self, step: int) -> Batch:
+        """Return this process's sequences of a training step."""
+        return self.train.at(step).part(self.share)
 
     def recordings(self, part: Part) -> Mapping[str, Recording]:
         """Return sequences one behind the other, the label scored at the last step of each."""

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from edgernn.models import FrameModel
 from edgernn.tasks.classify.batches import Batch
+from edgernn.tasks.share import WHOLE, Share
 from edgernn.tasks.task import Evaluation
 
 Head = Literal["softmax", "sigmoid"]
@@ -15,7 +16,7 @@ Head = Literal["softmax", "sigmoid"]
 _CHUNK: Final = 256
 
 
-def batch_loss(model: FrameModel, batch: Batch, *, head: Head, noise: float) -> Tensor:
+def batch_loss(model: FrameModel, batch: Batch, *, head: Head, noise: float, share: Share = WHOLE) -> Tensor:
     """Return the mean over sequences of their nats, in which step t of a sequence weighs in proportion to t.
 
     Args:
@@ -23,10 +24,11 @@ def batch_loss(model: FrameModel, batch: Batch, *, head: Head, noise: float) -> 
         batch: What it is trained on.
         head: Whether labels exclude each other.
         noise: The deviation of normal noise that is added to frames, in deviations of their channels.
+        share: Which rows of a batch these are.
     """
     frames = batch.frames
     if noise:
-        frames = frames + noise * model.deviation * torch.randn_like(frames)
+        frames = frames + noise * model.deviation * share.draw(torch.randn, *frames.shape, axis=1)
     logits, _ = model.scan(frames, model.init(frames.shape[1]))
     times = torch.arange(1, len(frames) + 1).unsqueeze(1)  # [time, 1]
     weights = times * (times <= batch.lengths)  # [time, batch]

@@ -56,7 +56,7 @@ class ClassifyTask(Task[ClassifySettings, "ClassifyData", "FrameModel"]):
     ) -> "tuple[Tensor, tuple[Tensor, ...]]":
         from edgernn.tasks.classify.objective import batch_loss
 
-        return batch_loss(model, data.train.at(step), head=data.head, noise=data.noise), state
+        return batch_loss(model, data.batch(step), head=data.head, noise=data.noise, share=data.share), state
 
     def evaluate(self, model: "FrameModel", data: "ClassifyData") -> Evaluation:
         from edgernn.tasks.classify.objective import evaluate

@@ -37,6 +37,7 @@ class ImageData(Data):
         height, width = pictures.greys.shape[1:]
         self.codec = ImageCodec(width, height, settings.levels)
         self._settings = settings
+        self.rows = settings.batch
         train, valid = pictures.split(settings.seed)
         self.train = self._tokens(train), train.classes
         self.valid = self._tokens(valid), valid.classes
@@ -51,9 +52,10 @@ class ImageData(Data):
         self.summary = f"{len(train.greys):,} pictures to train on, {len(valid.greys):,} to validate, {size}"
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return the pictures of a training step, int64 `[pixels, batch]`, and their classes, int64 `[batch]`."""
+        """Return this process's pictures of a training step, int64 `[pixels, batch]`, and their classes `[batch]`."""
         tokens, classes = self.train
         index = batch_index(len(tokens), batch=self._settings.batch, step=step, seed=self._settings.seed)
+        index = index[self.share.rows(len(index))]
         return torch.from_numpy(tokens[index].T), torch.from_numpy(classes[index])
 
     def held_out(self) -> tuple[Tensor, Tensor]:

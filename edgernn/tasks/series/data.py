@@ -12,7 +12,7 @@ from edgernn.tasks.series.frames import Frames, Values, drop_values, make_frames
 from edgernn.tasks.series.scores import naive_errors
 from edgernn.tasks.series.settings import SeriesSettings
 from edgernn.tasks.series.table import Series, read_series
-from edgernn.tasks.series.windows import Windows
+from edgernn.tasks.series.windows import Window, Windows
 from edgernn.tasks.settings import Json
 from edgernn.tasks.task import MODEL, Data, Part, sha256_of
 from edgernn_export.recording import Recording, first_step
@@ -59,6 +59,7 @@ class SeriesData(Data):
                 f"{season} steps needs {needed} with known values: use a longer series, or a smaller --season"
             )
         self.train = frames
+        self.rows = settings.batch
         self.windows = Windows(
             frames,
             batch=settings.batch,
@@ -85,6 +86,10 @@ class SeriesData(Data):
             f"{self.fed.size:,} values missing"
         )
         self.warnings = (f"left out: the columns {', '.join(series.left_out)}",) if series.left_out else ()
+
+    def batch(self, step: int) -> Window:
+        """Return this process's windows of a training step."""
+        return self.windows.at(step).part(self.share)
 
     def recordings(self, part: Part) -> Mapping[str, Recording]:
         pieces = [self.held_out] if part == "valid" else self._extract()

@@ -13,7 +13,7 @@ from torch.nn import functional
 from edgernn.models.series import SeriesModel
 from edgernn.tasks.series.frames import Frames
 from edgernn.tasks.series.scores import pinball_loss
-from edgernn.tasks.series.windows import Window
+from edgernn.tasks.series.windows import Window, known_steps
 from edgernn.tasks.task import Evaluation
 
 LEVELS: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -46,7 +46,7 @@ def nats(params: Tensor, targets: Tensor) -> Tensor:
 def window_loss(model: SeriesModel, window: Window) -> Tensor:
     """Return the mean negative log-likelihood of a window's known targets, in nats per step."""
     params, _ = model.scan(window.inputs, model.init(window.inputs.shape[1]))
-    return nats(params, window.targets).sum() / _known_steps(window.targets)
+    return nats(params, window.targets).sum() / window.known_steps
 
 
 def evaluate(model: SeriesModel, frames: Frames, naive_errors: NDArray[np.float64]) -> Evaluation:
@@ -65,7 +65,7 @@ def evaluate(model: SeriesModel, frames: Frames, naive_errors: NDArray[np.float6
     truth = frames.targets[known.numpy()]
     errors = np.abs(truth - quantiles[..., LEVELS.index(0.5)]) / naive_errors
     return Evaluation(
-        float(nats(params, targets).sum() / _known_steps(targets)),
+        float(nats(params, targets).sum() / known_steps(targets)),
         {"mase": float(np.nanmean(errors)), "pinball": pinball_loss(quantiles, truth, LEVELS)},
     )
 
@@ -91,7 +91,3 @@ def predicted_quantiles(params: Tensor, levels: tuple[float, ...]) -> NDArray[np
         above = (torch.softmax(logits, -1) * shares).sum(-1) > wanted
         low, high = torch.where(above, low, middle), torch.where(above, middle, high)
     return ((low + high) / 2).float().numpy()
-
-
-def _known_steps(targets: Tensor) -> Tensor:
-    return (~targets.isnan()).any(-1).sum().clamp(min=1)

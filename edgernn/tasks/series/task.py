@@ -62,7 +62,7 @@ class SeriesTask(Task[SeriesSettings, "SeriesData", "SeriesModel"]):
     ) -> "tuple[Tensor, tuple[Tensor, ...]]":
         from edgernn.tasks.series.objective import window_loss
 
-        return window_loss(model, data.windows.at(step)), state
+        return window_loss(model, data.batch(step)), state
 
     def evaluate(self, model: "SeriesModel", data: "SeriesData") -> Evaluation:
         from edgernn.tasks.series.objective import evaluate

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from edgernn.tasks.series.frames import Frames
+from edgernn.tasks.share import Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +17,17 @@ class Window:
     Attributes:
         inputs: float32 `[time, batch, columns]`.
         targets: The values that follow, float32 `[time, batch, columns]`, NaN where one does not count.
+        known_steps: How many steps have a target, which the loss is the mean over.
     """
 
     inputs: Tensor
     targets: Tensor
+    known_steps: float
+
+    def part(self, share: Share) -> "Window":
+        """Return one process's pieces; they count as many steps each as there are in the mean over the processes."""
+        inputs, targets = share.of(self.inputs, 1), share.of(self.targets, 1)
+        return Window(inputs, targets, self.known_steps / share.ranks)
 
 
 class Windows:
@@ -52,4 +60,9 @@ class Windows:
         inputs = self._inputs[positions]
         if self._hidden:
             inputs[torch.from_numpy(rng.random(inputs.shape) < self._hidden)] = torch.nan
-        return Window(inputs, targets)
+        return Window(inputs, targets, float(known_steps(targets)))
+
+
+def known_steps(targets: Tensor) -> Tensor:
+    """Return how many steps have a target in some column, at least 1, for targets `[..., columns]`."""
+    return (~targets.isnan()).any(-1).sum().clamp(min=1)

@@ -9,7 +9,7 @@ from edgernn.tasks.calibration import even_spans
 from edgernn.tasks.settings import Json
 from edgernn.tasks.task import MODEL, Data, Part
 from edgernn.tasks.text.corpus import Corpus
-from edgernn.tasks.text.segments import Segments
+from edgernn.tasks.text.segments import Segment, Segments
 from edgernn.tasks.text.settings import TextSettings
 from edgernn_export.recording import Recording, first_step
 from edgernn_runtime.spec_json import codec_to_json
@@ -31,6 +31,7 @@ class TextData(Data):
         """
         self.corpus = Corpus.from_text(text, settings.codec)
         self.segments = Segments(self.corpus.train, batch=settings.batch, length=settings.segment, seed=settings.seed)
+        self.rows = settings.batch
         self.facts = {"codec": cast("Json", codec_to_json(self.corpus.codec))}
         self.sha256 = self.corpus.sha256
         self.summary = f"{self.corpus.train.size:,} tokens to train on, {self.corpus.valid.size:,} to validate"
@@ -38,6 +39,11 @@ class TextData(Data):
         self.warnings = (
             (f"{unknown} validation characters never occur in training; they count as U+FFFD",) if unknown else ()
         )
+
+    def batch(self, step: int) -> Segment:
+        """Return this process's lanes of what a training step trains on."""
+        whole = self.segments.at(step)
+        return Segment(self.share.of(whole.inputs, 1), self.share.of(whole.targets, 1), first=whole.first)
 
     def recordings(self, part: Part) -> Mapping[str, Recording]:
         train = self.corpus.train

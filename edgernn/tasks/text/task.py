@@ -57,7 +57,7 @@ class TextTask(Task[TextSettings, "TextData", "RecurrentLM"]):
     ) -> "tuple[Tensor, tuple[Tensor, ...]]":
         from edgernn.tasks.text.objective import segment_loss
 
-        return segment_loss(model, data.segments.at(step), state)
+        return segment_loss(model, data.batch(step), state)
 
     def evaluate(self, model: "RecurrentLM", data: "TextData") -> Evaluation:
         from edgernn.tasks.text.objective import evaluate

@@ -38,6 +38,7 @@ class VaeData(Data):
         if (self.train == self.train[0]).all():
             raise DataError("all pictures are alike; there is nothing to learn from them")
         self.settings = settings
+        self.rows = settings.batch
         self.facts = {}
         self.sha256 = pictures.sha256
         height, width = pictures.greys.shape[1:]
@@ -45,9 +46,10 @@ class VaeData(Data):
         self.summary = f"{len(self.train):,} pictures to train on, {len(self.valid):,} to validate, {size}"
 
     def batch(self, step: int) -> Tensor:
-        """Return the pictures of a training step, float32 `[height, batch, width]`."""
+        """Return this process's pictures of a training step, float32 `[height, batch, width]`."""
         index = batch_index(len(self.train), batch=self.settings.batch, step=step, seed=self.settings.seed)
-        return torch.from_numpy(self.train[index]).transpose(0, 1).contiguous()
+        mine = index[self.share.rows(len(index))]
+        return torch.from_numpy(self.train[mine]).transpose(0, 1).contiguous()
 
     def held_out(self) -> Tensor:
         """Return the pictures held out, laid out as `batch` does."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgernn.models.vae import RowVAE
+from edgernn.tasks.share import WHOLE, Share
 from edgernn.tasks.task import Evaluation
 
 ACTIVE_VARIANCE: Final = 0.01
@@ -16,7 +17,9 @@ _MAX_LOG_VARIANCE: Final = 10.0
 _CHUNK: Final = 256
 
 
-def elbo_loss(model: RowVAE, rows: Tensor, *, levels: int, kl_weight: float, free_bits: float) -> Tensor:
+def elbo_loss(
+    model: RowVAE, rows: Tensor, *, levels: int, kl_weight: float, free_bits: float, share: Share = WHOLE
+) -> Tensor:
     """Return the negative evidence lower bound of pictures, in nats per picture.
 
     Args:
@@ -24,11 +27,13 @@ def elbo_loss(model: RowVAE, rows: Tensor, *, levels: int, kl_weight: float, fre
         rows: Greys 0 to 1, float32 `[height, batch, width]`.
         levels: Draws of black or white that a grey stands for.
         kl_weight: Weighs the divergence from the prior; rises from 0 to 1 in the warmup (Bowman et al. 2016).
-        free_bits: Nats that each number of the latent may cost for nothing (Kingma et al. 2016).
+        free_bits: Nats that each number of the latent may cost for nothing (Kingma et al. 2016), in the mean over
+            the whole batch.
+        share: Which rows of the batch these are.
     """
     mean, log_variance = moments(model, rows)
-    latent = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-    divergence = kl_nats(mean, log_variance).mean(0).clamp(min=free_bits).sum()
+    latent = mean + torch.exp(0.5 * log_variance) * share.draw(torch.randn, *mean.shape, axis=0)
+    divergence = share.mean(kl_nats(mean, log_variance).mean(0)).clamp(min=free_bits).sum()
     return reconstruction_nats(model, latent, rows, levels=levels).mean() + kl_weight * divergence
 
 

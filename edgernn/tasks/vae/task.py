@@ -51,7 +51,12 @@ class VaeTask(Task[VaeSettings, "VaeData", "RowVAE"]):
         settings = data.settings
         weight = min(1.0, spent / settings.kl_warmup) if settings.kl_warmup else 1.0
         loss = elbo_loss(
-            model, data.batch(step), levels=settings.levels, kl_weight=weight, free_bits=settings.free_bits
+            model,
+            data.batch(step),
+            levels=settings.levels,
+            kl_weight=weight,
+            free_bits=settings.free_bits,
+            share=data.share,
         )
         return loss, state
 
