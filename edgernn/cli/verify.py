@@ -157,6 +157,8 @@ def _print(report: "VerifyReport", what: str) -> None:
     distance = f"largest difference {forced.max_abs:.2e}, mean {forced.mean_abs:.2e}"
     print_text(f"{report.steps} steps, teacher-forced: {distance}{kl}")
     limit = FLOAT_TOLERANCE if report.tolerance is None else report.tolerance
+    if forced.redrawn is not None:
+        print_text(f"it draws in its graph: from equal states, {forced.redrawn} steps differ by more than {limit:g}")
     table = new_table("state", "largest difference", "of its largest value", f"above {limit:g} at step")
     for state in forced.states:
         diverged = "-" if state.diverged is None else str(state.diverged)

@@ -1,16 +1,16 @@
 """SeriesModel: a recurrent model of series, which gives the distribution of the next values; and its one-step form."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 
 from edgernn.cells import State, make_stack
-from edgernn.models.state_specs import state_specs
+from edgernn.models.state_specs import begun_specs, state_specs
 from edgernn_runtime.codecs import SeriesCodec
-from edgernn_runtime.spec import BATCH, Feedback, Spec, StateSpec, TensorSpec
+from edgernn_runtime.spec import BATCH, Feedback, Spec, TensorSpec
 
 SeriesDistribution = Literal["gaussian", "logistic_mixture"]
 
@@ -212,7 +212,7 @@ class SeriesStep(nn.Module):
             inputs=(TensorSpec("value", "float32", (BATCH, columns), "frame"),),
             outputs=(TensorSpec("params", "float32", (BATCH, columns, *config.parameter_shape), "params"),),
             states=(
-                *map(_with_start, state_specs(("season", "since"), (season, since)), (season, since)),
+                *begun_specs(("season", "since"), (season, since)),
                 *state_specs(self.model.stack.state_names, cells),
             ),
             distribution=config.distribution,
@@ -224,7 +224,3 @@ class SeriesStep(nn.Module):
         """Return the parameters of the next values and the next states, for values float32 `[batch, columns]`."""
         params, after = self.model.step(value, state)
         return (params, *after)
-
-
-def _with_start(spec: StateSpec, start: Tensor) -> StateSpec:
-    return replace(spec, initial=tuple(float(number) for number in start.flatten()))

@@ -38,12 +38,15 @@ def largest_difference(left: Engine, right: Engine, inputs: Sequence[dict[str, A
     """Return the largest difference between two engines along one stream.
 
     Each engine keeps its own state, from the initial one on; both are fed `inputs`, one dict a step,
-    arrays `[batch, ...]` by input name.
+    arrays `[batch, ...]` by input name. A model that draws in its graph takes the left one's state before each step,
+    since a draw that differs in the last bit would change all that follow.
     """
     batch = len(next(iter(inputs[0].values())))
     first, second = left.executor(batch), right.executor(batch)
     worst, magnitude = Difference(0.0, 0, left.spec.main_output.name), 0.0
     for step, values in enumerate(inputs):
+        if left.spec.noise_inputs:
+            second.write_state(first.read_state())
         for executor in (first, second):
             for name, array in values.items():
                 executor.inputs[name][...] = array

@@ -78,7 +78,7 @@ class Judge:
         Raises:
             InputError: If the recording does not fit the model, or an output or a loss is not finite.
         """
-        self._recording = recording
+        self._engine, self._recording = engine, recording
         self._custom = metric
         self._spec = engine.spec
         self._outputs = outputs_along(engine, recording)
@@ -97,7 +97,7 @@ class Judge:
         Raises:
             InputError: If a metric of one's own fails, or gives another number of losses than before.
         """
-        outputs = outputs_along(engine, self._recording)
+        outputs = outputs_along(engine, self._recording, beside=self._engine)
         if not np.isfinite(outputs).all():
             return self._lost()
         before, after = self._before, self._losses(engine, outputs)

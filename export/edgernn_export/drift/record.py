@@ -31,6 +31,7 @@ def forced_record(forced: TeacherForced) -> dict[str, Json]:
         "mean_abs": _finite(forced.mean_abs),
         "kl_nats": None if forced.kl_nats is None else _finite(forced.kl_nats),
         "first_divergence": forced.first_divergence,
+        "redrawn": forced.redrawn,
         "states": [_state(state) for state in forced.states],
         "growth": _curve(forced.growth),
         "kl_growth": None if forced.kl_growth is None else _curve(forced.kl_growth),

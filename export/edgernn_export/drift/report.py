@@ -1,9 +1,14 @@
 """The report of a verification."""
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 from edgernn_export.drift.free_running import FreeRunning
 from edgernn_export.drift.teacher_forced import TeacherForced
+
+REDRAWN: Final = 1e-3
+"""The share of steps at which a model that draws in its graph may draw otherwise than its source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +32,14 @@ class VerifyReport:
 
     @property
     def passed(self) -> bool:
-        """Whether the teacher-forced outputs stayed within the tolerance, NaN never does."""
-        return self.tolerance is None or self.teacher_forced.max_abs <= self.tolerance
+        """Whether the teacher-forced outputs stayed within the tolerance, NaN never does.
+
+        Those of a model that draws in its graph may leave it at one step in a thousand, where it drew otherwise.
+        """
+        forced = self.teacher_forced
+        if self.tolerance is None or forced.max_abs <= self.tolerance:
+            return True
+        return forced.redrawn is not None and math.isfinite(forced.max_abs) and forced.redrawn <= REDRAWN * self.steps
 
     @property
     def same_distribution(self) -> bool | None:

@@ -52,6 +52,8 @@ class TeacherForced:
 
     Attributes:
         steps: The number of steps.
+        redrawn: The steps of a model that draws in its graph at which an output differed by more than the tolerance,
+            each from the state of the source; None for other models, each of which keeps its own.
         max_abs: The largest absolute difference in an output.
         mean_abs: The mean absolute difference in it.
         kl_nats: The mean Kullback-Leibler divergence of the source's token distribution from the
@@ -63,6 +65,7 @@ class TeacherForced:
     """
 
     steps: int
+    redrawn: int | None
     max_abs: float
     mean_abs: float
     kl_nats: float | None
@@ -91,6 +94,9 @@ def teacher_forced(
 ) -> TeacherForced:
     """Compare two engines that are both fed `recording`, as one stream whatever starts in between.
 
+    Where they draw in their graphs, a draw that differs in the last bit changes all that follow. So there the candidate
+    takes the state of the source before each step.
+
     Args:
         source: What should be computed.
         candidate: What is compared with it.
@@ -108,7 +114,10 @@ def teacher_forced(
     distances = np.empty((len(recording), 2))
     divergences = np.zeros(len(recording))
     drift, sizes = np.zeros((2, len(recording), len(source.spec.states)))
+    draws = bool(source.spec.noise_inputs)
     for step in range(len(recording)):
+        if draws:
+            second.write_state(first.read_state())
         for executor in (first, second):
             recording.feed(executor, step)
             executor.run()
@@ -123,6 +132,7 @@ def teacher_forced(
         sizes[step] = [np.abs(state.astype(np.float64)).max() for state in before]
     return TeacherForced(
         steps=len(recording),
+        redrawn=int((~(distances[:, 0] <= tolerance)).sum()) if draws else None,
         max_abs=float(distances[:, 0].max()),
         mean_abs=float(distances[:, 1].mean()),
         kl_nats=float(divergences.mean()) if tokens else None,

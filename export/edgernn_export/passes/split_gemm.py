@@ -6,14 +6,17 @@ from edgernn_export.passes.edit import add_constant, constant_of, nodes_of, oper
 
 
 def split_gemm(model: ir.Model) -> bool:
-    """Turn `Gemm(x, W, b)` with a constant `W` and no scaling into `Add(MatMul(x, W), b)`."""
+    """Turn `Gemm(x, W, b)` with a constant `W` and no scaling into `Add(MatMul(x, W), b)`; products share their `W`."""
     gemms = [node for node in nodes_of(model.graph, "Gemm") if _is_plain(node)]
+    transposed: dict[ir.Value, ir.Value] = {}
     for node in gemms:
         weight_value = operand(node, 1)
         weight = constant_of(weight_value)
         assert weight is not None  # noqa: S101, _is_plain says so
         if node.attributes.get_int("transB", 0):
-            weight_value = add_constant(model.graph, f"{weight_value.name}.T", weight.T)
+            if weight_value not in transposed:
+                transposed[weight_value] = add_constant(model.graph, f"{weight_value.name}.T", weight.T)
+            weight_value = transposed[weight_value]
         nodes = [ir.node("MatMul", [operand(node, 0), weight_value])]
         if len(node.inputs) > 2 and node.inputs[2] is not None:
             nodes.append(ir.node("Add", [nodes[0].outputs[0], node.inputs[2]]))
