@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _SAMPLING: Final = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
 _COMMON: Final = ("model", "provider", "threads", "json", "force")
 _OWN: Final[Mapping[str, Sequence[str]]] = {
-    "text": (*_SAMPLING, "prompt", "max_tokens", "stop", "state", "save_state"),
+    "text": (*_SAMPLING, "prompt", "max_tokens", "stop", "state", "save_state", "beam"),
+    "symbols of words": ("prompt", "max_tokens", "beam"),
     "pictures": (*_SAMPLING, "count", "set_", "given_file", "keep", "encode", "output", "scale"),
     "forecasts": ("seed", "count", "given_file", "keep", "horizon", "output"),
     "decisions": ("given_file", "output"),
@@ -57,6 +58,10 @@ def generate(
     repetition_penalty: Annotated[
         float, typer.Option(help="Makes the last 64 tokens less probable, above 1; 1 leaves them.")
     ] = 1.0,
+    beam: Annotated[
+        int | None,
+        typer.Option(min=1, max=4096, help="Search for the most probable text, with so many in view; draws nothing."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampling noise.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="End before this token's text, may be repeated.")] = None,
     state: Annotated[
@@ -70,8 +75,8 @@ def generate(
 ) -> None:
     """Stream what a model makes, as it is made.
 
-    What its file says decides: text, pictures, forecasts, decisions, or plain numbers. A prompt is not printed
-    again. With --json, one object a token, picture or step, and a summary at the end.
+    What its file says decides: text, pictures, forecasts, decisions, symbols of words, or plain numbers. A prompt is
+    not printed again. With --json, one object a token, word, picture or step, and a summary at the end.
     """
     from edgernn_runtime import Sampler, load
 
@@ -79,13 +84,27 @@ def generate(
     if state is not None and fixed:
         raise InputError(f"a saved state brings its own seed and sampler; leave out --{fixed[0].replace('_', '-')}")
     loaded = load(model, providers=provider or ["cpu"], threads=threads)
-    kind = _kind(loaded)
+    kind = _kind(model, loaded)
     foreign = [name for name in given(context) if name not in (*_COMMON, *_OWN[kind])]
     if foreign:
         option = {"set_": "set", "given_file": "given"}.get(foreign[0], foreign[0]).replace("_", "-")
         raise InputError(f"--{option} means nothing to a model that makes {kind}")
+    if beam is not None and fixed:
+        raise InputError(f"--beam searches for the most probable text; leave out --{fixed[0].replace('_', '-')}")
     sampler = Sampler(temperature, top_k, top_p, repetition_penalty)
-    if kind == "text":
+    if kind == "symbols of words":
+        from edgernn.cli.transducing import MAX_SYMBOLS, write_transductions
+
+        most = max_tokens if "max_tokens" in given(context) else MAX_SYMBOLS
+        write_transductions(model, prompt, width=beam or 1, max_symbols=most, json=json)
+    elif kind == "text" and beam is not None:
+        from edgernn.cli.beam import write_best
+
+        write_best(
+            loaded, prompt=prompt, width=beam, max_tokens=max_tokens, stop=stop or [], state=state,
+            save_state=save_state, force=force, json=json,
+        )  # fmt: skip
+    elif kind == "text":
         _text(
             loaded, sampler, prompt=prompt, max_tokens=max_tokens, seed=seed, stop=stop or [], state=state,
             save_state=save_state, force=force, json=json,
@@ -119,8 +138,9 @@ def generate(
         )
 
 
-def _kind(model: "Model") -> str:
+def _kind(path: Path, model: "Model") -> str:
     """Return what a model makes, by what its file says."""
+    from edgernn.cli.transducing import transduces
     from edgernn_runtime.codecs import ImageCodec, LabelCodec, SeriesCodec
 
     codec, generative = model.spec.codec, model.spec.feedback is not None
@@ -130,6 +150,8 @@ def _kind(model: "Model") -> str:
         return "forecasts"
     if isinstance(codec, LabelCodec):
         return "decisions"
+    if transduces(path, model):
+        return "symbols of words"
     return "text" if model.spec.vocabulary or not generative else "frames"
 
 
@@ -155,7 +177,7 @@ def _text(
         check_target(save_state, overwrite=force)
     saved = None if state is None else State.load(state)
     stream = model.stream(seed=seed, sampler=sampler, state=saved)
-    stops = [stream.token_of(text) for text in stop]
+    stops = [stream.token_of(text) for text in stop] or None
     write = _write_json if json else _write_text
     summary = generate_to(stream, write, prompt=prompt, max_tokens=max_tokens, stop=stops)
     if json:

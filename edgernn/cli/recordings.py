@@ -41,7 +41,7 @@ def find_recording(
     from edgernn_export import Recording
 
     file = run_file(model, run)
-    recording = _find(spec, data, file, limit=limit)
+    recording = _find(spec, model, data, file, limit=limit)
     if recording is not None:
         return recording
     if spec.text_codec is not None:
@@ -79,7 +79,7 @@ def find_calibration(
         DataError: If the data cannot be read.
         InputError: If the data are not what the model takes.
     """
-    return _find(spec, calibration, run_file(model, run, part="train"), limit=limit)
+    return _find(spec, model, calibration, run_file(model, run, part="train"), limit=limit)
 
 
 def run_file(model: Path, run: Path | None, *, part: "Part" = "valid") -> Path:
@@ -92,15 +92,31 @@ def run_file(model: Path, run: Path | None, *, part: "Part" = "valid") -> Path:
     return recording_file(run or (model.parent.parent if in_bundle else model.parent), stage, part=part)
 
 
-def _find(spec: Spec, named: Path | None, kept: Path, *, limit: int) -> "Recording | None":
+def _find(spec: Spec, model: Path, named: Path | None, kept: Path, *, limit: int) -> "Recording | None":
     """Return the recording in the file that the user named, else in the one that the run keeps; None without either."""
     from edgernn_export import Recording
 
     if named is None and not kept.is_file():
         return None
-    recording = Recording.load(kept).head(limit) if named is None else _read(spec, named, limit=limit)
+    recording = (
+        _with_links(Recording.load(kept).head(limit), model, kept) if named is None else _read(spec, named, limit=limit)
+    )
     recording.check(spec)
     return recording
+
+
+def _with_links(recording: "Recording", model: Path, kept: Path) -> "Recording":
+    """Return what a run keeps for a bundle with what its encoders, whose recordings lie beside it, make of theirs."""
+    from edgernn_export import Recording
+    from edgernn_export.linked_recording import linked_recording
+    from edgernn_runtime.bundle_spec import read_bundle
+    from edgernn_runtime.engines.opening import open_stages
+
+    if not model.is_dir():
+        return recording
+    files = {name: kept.with_name(f"{kept.stem}.{name}.npz") for name in read_bundle(model).stages}
+    own = {name: Recording.load(file) for name, file in files.items() if file.is_file()}
+    return linked_recording(recording, *open_stages(model), own)
 
 
 def _read(spec: Spec, data: Path, *, limit: int) -> "Recording":

@@ -134,7 +134,7 @@ def check_sampler(engine: Engine, sampling: Sampling, *, seed: int = 0) -> None:
     noise, ranked = uniforms(seed, 0, CHECKED_STEPS), sampling == "filters"
     for step in range(CHECKED_STEPS):
         sampler = stream.sampler = samplers[step % len(samplers)]
-        found = next(stream.generate(1))
+        found = next(stream.generate(1, stop=()))
         logits = np.asarray(stream.output(engine.spec.main_output.name), np.float32)
         expected = sampler.sample(logits, float(noise[step]), ranked=ranked)
         if found == expected:

@@ -12,6 +12,7 @@ from edgernn_runtime.codecs import Codec as Codec
 from edgernn_runtime.codecs import ImageCodec as ImageCodec
 from edgernn_runtime.codecs import LabelCodec as LabelCodec
 from edgernn_runtime.codecs import SeriesCodec as SeriesCodec
+from edgernn_runtime.codecs import SymbolCodec as SymbolCodec
 from edgernn_runtime.codecs import TextCodec as TextCodec
 from edgernn_runtime.engine import Engine as Engine
 from edgernn_runtime.engine import Executor as Executor
@@ -27,6 +28,9 @@ from edgernn_runtime.state import State as State
 from edgernn_runtime.stream import Stream as Stream
 
 if TYPE_CHECKING:
+    from edgernn_runtime.beam import BeamSearch as BeamSearch
+    from edgernn_runtime.beam import Hypothesis as Hypothesis
+    from edgernn_runtime.beam import beam_search as beam_search
     from edgernn_runtime.bundle import Bundle as Bundle
     from edgernn_runtime.bundle import load_bundle as load_bundle
     from edgernn_runtime.bundle_spec import BundleSpec as BundleSpec
@@ -39,21 +43,28 @@ if TYPE_CHECKING:
     from edgernn_runtime.pool import NotFiniteError as NotFiniteError
     from edgernn_runtime.pool import PoolStream as PoolStream
     from edgernn_runtime.pool import StreamPool as StreamPool
+    from edgernn_runtime.transducer import Transducer as Transducer
+    from edgernn_runtime.transducer import Transduction as Transduction
 
 __version__ = "0.1.0"
 
 _LATER: Final = {
     "AsyncPool": "pool",
+    "BeamSearch": "beam",
     "AsyncStream": "pool",
     "AsyncText": "pool",
     "Bundle": "bundle",
     "BundleSpec": "bundle_spec",
+    "Hypothesis": "beam",
     "Link": "bundle_spec",
     "Listener": "pool",
     "NotFiniteError": "pool",
     "PoolStream": "pool",
     "Stage": "bundle_spec",
     "StreamPool": "pool",
+    "Transducer": "transducer",
+    "Transduction": "transducer",
+    "beam_search": "beam",
     "load_bundle": "bundle",
 }
 """What a single stream needs nothing of, by the module that has it: its import would cost a cold start 25 ms."""

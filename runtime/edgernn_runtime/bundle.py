@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+
 from edgernn_runtime.bundle_spec import BundleSpec
 from edgernn_runtime.engine import Engine
 from edgernn_runtime.engines.opening import open_stages
@@ -63,23 +65,26 @@ class Bundle:
         Raises:
             InputError: If a stream that it begins with is missing.
         """
+        return self._model.stream(state=self.initial_state(after, seed=seed, sampler=sampler))
+
+    def initial_state(
+        self, after: Mapping[str, Stream] = MappingProxyType({}), *, seed: int = 0, sampler: Sampler = GREEDY
+    ) -> State:
+        """Return the state in which `stream` begins; arguments and errors as there."""
         along = self._spec.along
         links = [link for link in self._spec.links if link.source not in along and link.target in along]
         missing = [link for link in links if link.source not in after]
         if missing:
             raise InputError(f"{missing[0].target} begins with what {missing[0].source} computed; give its stream")
-        values = {(link.target, link.input): after[link.source].output(link.output) for link in links}
-        named = {state_name(*place): value for place, value in values.items()}
-        initial = self._model.initial_state()
-        names = [state.input for state in self._model.spec.states]
-        arrays = tuple(
-            named[name][None] if name in named else array for name, array in zip(names, initial.arrays, strict=True)
+        spec = self._model.spec
+        values = {link: after[link.source].output(link.output)[None] for link in links}
+        named = {state_name(link.target, link.input): value for link, value in values.items()}
+        fed = {link.input: value for link, value in values.items()}
+        states = tuple(named[state.input] if state.input in named else state.initial_array(1) for state in spec.states)
+        inputs = tuple(
+            fed[each.name] if each.name in fed else np.zeros(each.sized(1), each.dtype) for each in spec.side_inputs
         )
-        stream = self._model.stream(state=State(self._model.model_id, arrays, seed=seed, sampler=sampler))
-        for (stage, name), value in values.items():
-            if state_name(stage, name) not in names:
-                stream.set_input(name, value)
-        return stream
+        return State(self._model.model_id, states, seed=seed, sampler=sampler, inputs=inputs)
 
 
 def load_bundle(

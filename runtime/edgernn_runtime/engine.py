@@ -7,7 +7,7 @@ is one more file.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,3 +152,11 @@ class Engine(Protocol):
 
     def placement(self) -> tuple[Placement, ...]:
         """Return where each node of the optimised graph runs."""
+
+
+@runtime_checkable
+class Lockstep(Protocol):
+    """An engine of batch 1 that can step several rows at once if they are always at the same step."""
+
+    def lockstep(self, rows: int) -> Executor:
+        """Return a new executor for `rows` rows, at the initial state; its states are `[rows, ...]`."""

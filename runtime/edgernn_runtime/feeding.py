@@ -19,13 +19,14 @@ ENDED: Final = "the stream has ended with flush; reset it before the next step"
 class Feeding:
     """Checks what is fed to a model against its Spec. Immutable."""
 
-    __slots__ = ("_dtype", "_name", "_shape", "_sides", "_start", "_text", "generative", "vocabulary")
+    __slots__ = ("_dtype", "_end", "_name", "_shape", "_sides", "_start", "_text", "generative", "vocabulary")
 
     def __init__(self, spec: Spec) -> None:
         """Keep what the checks need of a Spec."""
         self.vocabulary = spec.vocabulary
         self.generative = spec.feedback is not None
         self._start = None if spec.feedback is None else spec.feedback.start
+        self._end = spec.end
         self._name = spec.main_input.name
         self._dtype = np.dtype(spec.main_input.dtype)
         self._shape = spec.main_input.sized(1)[1:]
@@ -92,8 +93,14 @@ class Feeding:
             return [int(token) for token in self._text.encode(prompt)]
         return [self.token(token) for token in prompt]
 
-    def stop(self, tokens: Collection[int]) -> frozenset[int]:
-        """Return the tokens that end a generation; InputError if they are no tokens of the vocabulary."""
+    def stop(self, tokens: Collection[int] | None) -> frozenset[int]:
+        """Return the tokens that end a generation, for None the one that the codec knows.
+
+        Raises:
+            InputError: If they are no tokens of the vocabulary.
+        """
+        if tokens is None:
+            return frozenset() if self._end is None else frozenset([self._end])
         try:
             return frozenset([self.token(token) for token in tokens])
         except TypeError as error:

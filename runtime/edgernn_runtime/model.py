@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgernn_runtime.engine import Engine, Executor, Placement
+from edgernn_runtime.engine import Engine, Executor, Lockstep, Placement
 from edgernn_runtime.engines.opening import open_engine
+from edgernn_runtime.engines.singly import SinglyExecutor
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.providers import ProviderRequest, resolve
 from edgernn_runtime.sampling import GREEDY, Sampler
@@ -103,6 +104,22 @@ class Model:
         """
         self._check_batch(batch)
         return self._engine.executor(batch)
+
+    def lockstep(self, rows: int) -> Executor:
+        """Return a new executor for `rows` streams that are always at the same step, as in a beam search.
+
+        A bundle has one as well. Where a graph takes one row only, the rows step in turn.
+
+        Raises:
+            InputError: If `rows` is not positive.
+        """
+        if rows < 1:
+            raise InputError(f"rows must be positive, got {rows}")
+        if isinstance(self._engine, Lockstep):
+            return self._engine.lockstep(rows)
+        if self.spec.batch != 1:
+            return self._engine.executor(rows)
+        return SinglyExecutor(self.spec, lambda: self._engine.executor(1), rows)
 
     def initial_state(self, batch: int = 1) -> State:
         """Return the state that a stream starts from, with `batch` rows.

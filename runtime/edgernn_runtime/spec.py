@@ -12,7 +12,17 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn_runtime.codecs import ByteCodec, CharacterCodec, Codec, ImageCodec, LabelCodec, SeriesCodec, TextCodec
+from edgernn_runtime.codecs import (
+    ByteCodec,
+    CharacterCodec,
+    Codec,
+    ImageCodec,
+    LabelCodec,
+    MelCodec,
+    SeriesCodec,
+    SymbolCodec,
+    TextCodec,
+)
 from edgernn_runtime.distributions import PARAMETER_AXES
 from edgernn_runtime.errors import SpecError
 from edgernn_runtime.graph_sampler import CUMULATIVE, DTYPES, NEXT_TOKEN, TOP_K, GraphSampler
@@ -174,6 +184,8 @@ class Spec:
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
+        if self.rate_hz is not None:
+            object.__setattr__(self, "rate_hz", float(self.rate_hz))  # so that its JSON reads back as it was
         _check(self)
 
     @property
@@ -186,7 +198,12 @@ class Spec:
     @property
     def text_codec(self) -> TextCodec | None:
         """The codec, if it is one of text."""
-        return self.codec if isinstance(self.codec, CharacterCodec | ByteCodec) else None
+        return self.codec if isinstance(self.codec, CharacterCodec | ByteCodec | SymbolCodec) else None
+
+    @property
+    def end(self) -> int | None:
+        """The token that ends what is generated; None if the codec has none."""
+        return self.codec.end if isinstance(self.codec, SymbolCodec) and self.vocabulary else None
 
     @property
     def main_input(self) -> TensorSpec:
@@ -378,12 +395,24 @@ def _check_codec(spec: Spec) -> None:
         if codec.pixels % size:
             raise SpecError(f"codec has {codec.pixels} pixels, which {tensor.name} of {size} does not fill")
         return
-    if isinstance(codec, LabelCodec):
-        tensor, what = spec.main_output, "labels"
-    elif isinstance(codec, SeriesCodec):
-        tensor, what = spec.main_input, "columns"
-    else:
-        tensor, what = spec.main_output, "tokens"
-    size = (tensor.sized(1)[1:] or (1,))[-1]
+    if isinstance(codec, MelCodec):
+        sizes = [each.sized(1)[1:] for each in (spec.main_input, spec.main_output)]
+        if (codec.size,) not in sizes:
+            raise SpecError(f"codec has frames of {codec.size} numbers, and neither main input nor main output has")
+        return
+    tensor, what = _described(spec, codec)
+    size = tensor.size or (tensor.sized(1)[1:] or (1,))[-1]
     if codec.size != size:
         raise SpecError(f"codec has {codec.size} {what}, but {tensor.name} has {size}")
+    if isinstance(codec, SymbolCodec) and spec.feedback is not None and spec.feedback.start != codec.begin:
+        raise SpecError(f"feedback.start is {spec.feedback.start}, but codec.begin is {codec.begin}")
+
+
+def _described(spec: Spec, codec: Codec) -> tuple[TensorSpec, str]:
+    """Return the tensor whose numbers a codec describes, and what they are called."""
+    if isinstance(codec, LabelCodec):
+        return spec.main_output, "labels"
+    if isinstance(codec, SeriesCodec):
+        return spec.main_input, "columns"
+    reads = spec.feedback is None and spec.main_input.size is not None
+    return spec.main_input if reads else spec.main_output, "tokens"

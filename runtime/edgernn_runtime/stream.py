@@ -238,7 +238,7 @@ class Stream:
                 self._feed_pending()
                 self._pending = value
 
-    def generate(self, max_tokens: int, *, stop: Collection[int] = ()) -> Iterator[int]:
+    def generate(self, max_tokens: int, *, stop: Collection[int] | None = None) -> Iterator[int]:
         """Yield sampled tokens as they are made, each with the stream's sampler and noise.
 
         Without a prompt the stream begins with the model's start token. A stop token ends the
@@ -246,7 +246,7 @@ class Stream:
 
         Args:
             max_tokens: How many tokens to yield at most.
-            stop: Tokens that end the generation.
+            stop: Tokens that end the generation; None for the one that the model's codec says ends it, if it has one.
 
         Raises:
             InputError: If the model generates no tokens, what stops it is none of its tokens, or there is neither a
@@ -284,7 +284,7 @@ class Stream:
         for _ in range(max_frames):
             yield np.array(self._next_frame())
 
-    def generate_text(self, max_tokens: int, *, stop: Collection[int] = ()) -> Iterator[str]:
+    def generate_text(self, max_tokens: int, *, stop: Collection[int] | None = None) -> Iterator[str]:
         """Yield generated text in pieces that never break a character; arguments as in `generate`.
 
         Raises:

@@ -26,7 +26,12 @@ class Summary:
 
 
 def generate_to(
-    stream: Stream, write: Callable[[int, str], None], *, prompt: str, max_tokens: int, stop: Collection[int] = ()
+    stream: Stream,
+    write: Callable[[int, str], None],
+    *,
+    prompt: str,
+    max_tokens: int,
+    stop: Collection[int] | None = None,
 ) -> Summary:
     """Prefill a prompt, and hand each generated token with the text that it completes to `write`.
 
@@ -37,7 +42,7 @@ def generate_to(
         write: Called with the token and its text.
         prompt: Text to feed first; empty to go on from where the stream is.
         max_tokens: How many tokens to generate at most.
-        stop: Tokens that end the generation.
+        stop: Tokens that end the generation; None for the one that the model's codec says ends it, if it has one.
 
     Raises:
         InputError: If the prompt has characters that the model does not know, or nothing can be

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgernn_runtime import ByteCodec, CharacterCodec, Codec, LabelCodec, SeriesCodec, Spec
+from edgernn_runtime import ByteCodec, CharacterCodec, Codec, LabelCodec, SeriesCodec, Spec, SymbolCodec
 from edgernn_runtime.errors import SpecError
 from edgernn_runtime.spec import (
     BATCH,
@@ -75,7 +75,7 @@ def specs(draw: st.DrawFn) -> Spec:
         feedback=Feedback("logits", "token", start) if generative else None,
         codec=codec,
         batch=batch,
-        rate_hz=draw(st.none() | st.floats(0.1, 1e6)),
+        rate_hz=draw(st.none() | st.integers(1, 10**6) | st.floats(0.1, 1e6)),
         frames_per_step=draw(st.integers(1, 8)),
         delay_steps=draw(st.integers(0, 8)),
         precision=draw(st.sampled_from(["float32", "int8", "int4"])),
@@ -342,6 +342,30 @@ def test_a_feedback_of_frames_of_integers_is_refused() -> None:
     spec = frame_spec((BATCH, 3), (BATCH, 3))
     with pytest.raises(SpecError, match="x and params must be float32, got int64, float32"):
         replace(spec, inputs=(replace(spec.inputs[0], dtype="int64"),), feedback=Feedback("params", "x"))
+
+
+def test_a_codec_of_symbols_begins_as_the_feedback_does_and_says_what_ends() -> None:
+    spec = replace(
+        small_spec(), feedback=Feedback("logits", "token", start=0), codec=SymbolCodec.of("ab", separator="")
+    )
+    assert (1, spec.codec) == (spec.end, spec.text_codec)
+    assert small_spec().end is None
+    with pytest.raises(SpecError, match=r"feedback\.start is 2, but codec\.begin is 0"):
+        replace(spec, feedback=Feedback("logits", "token", start=2))
+
+
+def test_the_codec_of_a_model_that_only_reads_tokens_describes_what_it_reads() -> None:
+    letters = SymbolCodec(("a", "b", "c"), "", "reverse")
+    reads = TensorSpec("symbol", "int64", (BATCH,), "token", size=3)
+    spec = Spec(
+        inputs=(reads,), outputs=(TensorSpec("last", "float32", (BATCH, 7), "params"),), states=(), codec=letters
+    )
+    assert spec == spec_from_json(spec_to_json(spec))
+    assert spec.end is None
+    with pytest.raises(SpecError, match="codec has 3 tokens, but symbol has 4"):
+        replace(spec, inputs=(replace(reads, size=4),))
+    with pytest.raises(SpecError, match="codec has 3 tokens, but last has 7"):
+        replace(spec, inputs=(replace(reads, size=None),))
 
 
 def test_only_a_codec_of_text_is_one_of_text() -> None:

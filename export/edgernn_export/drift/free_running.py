@@ -127,7 +127,7 @@ class _FreeStream:
     def next_value(self, step: int) -> Value:
         for name, array in self._others.items():
             self._stream.set_input(name, array[step])
-        made: Iterator[Value] = self._stream.generate(1) if self.of_tokens else self._stream.generate_frames(1)
+        made: Iterator[Value] = self._stream.generate(1, stop=()) if self.of_tokens else self._stream.generate_frames(1)
         self._made.append(next(made))
         return self._made[-1]
 

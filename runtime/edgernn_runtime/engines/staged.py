@@ -14,8 +14,9 @@ import numpy as np
 
 from edgernn_runtime.bundle_spec import BundleSpec, Link, bundle_to_json, check_bundle
 from edgernn_runtime.engine import Array, Engine, Executor, Placement, RowStates
-from edgernn_runtime.errors import InputError, SpecError
-from edgernn_runtime.spec import Axis, Spec, StateSpec, TensorSpec
+from edgernn_runtime.engines.singly import SinglyExecutor
+from edgernn_runtime.errors import InputError, SpecError, StateError
+from edgernn_runtime.spec import BATCH, Axis, Spec, StateSpec, TensorSpec
 from edgernn_runtime.state import check_states
 
 STEP_STATE: Final = "bundle/steps"
@@ -66,6 +67,13 @@ class StagedEngine:
             raise InputError(f"stages step one stream at a time, so batch must be 1, got {batch}")
         return StagedExecutor(self._bundle, {name: each.executor(1) for name, each in self._engines.items()}, self)
 
+    def lockstep(self, rows: int) -> Executor:
+        """Return a new executor of `rows` streams that are always at the same step, as `Lockstep` says."""
+        if any(engine.spec.batch == 1 for engine in self._engines.values()):
+            return SinglyExecutor(self._spec, lambda: self.executor(1), rows)
+        executors = {name: each.executor(rows) for name, each in self._engines.items()}
+        return StagedExecutor(self._bundle, executors, self, rows=rows)
+
     def placement(self) -> tuple[Placement, ...]:
         """Return where each node of every stage runs."""
         return tuple(node for engine in self._engines.values() for node in engine.placement())
@@ -76,11 +84,14 @@ class StagedEngine:
 
 
 class StagedExecutor(RowStates):
-    """The executors of all stages, what passes between them, and the count of steps."""
+    """The executors of all stages, what passes between them, and the count of steps, which all rows share."""
 
-    def __init__(self, bundle: BundleSpec, executors: Mapping[str, Executor], engine: StagedEngine) -> None:
-        """Join the executors of one stream, each at its initial state."""
-        self._spec = engine.spec
+    def __init__(
+        self, bundle: BundleSpec, executors: Mapping[str, Executor], engine: StagedEngine, *, rows: int = 1
+    ) -> None:
+        """Join the executors of `rows` rows, each at its initial state."""
+        self._rows = rows
+        self._spec = engine.spec if rows == 1 else _of_rows(engine.spec)
         self._bundle = bundle
         self._executors = executors
         self._stages = {name: engine.stage_spec(name) for name in executors}
@@ -91,7 +102,7 @@ class StagedExecutor(RowStates):
         self._begun = [link for link in links if _is_state(link, self._stages)]
         self._held = [self._executors[link.target].inputs[link.input] for link in self._passed]
         self._gathered = [
-            (self._executors[link.target].inputs[link.input][0], self._voice.inputs[_fed_back(engine, bundle)])
+            (self._executors[link.target].inputs[link.input], self._voice.inputs[_fed_back(engine, bundle)])
             for link in self._passed
             if bundle.gathers(link)
         ]
@@ -109,8 +120,8 @@ class StagedExecutor(RowStates):
 
     @property
     def batch(self) -> int:
-        """1."""
-        return 1
+        """The number of rows."""
+        return self._rows
 
     @property
     def inputs(self) -> Mapping[str, Array]:
@@ -156,19 +167,25 @@ class StagedExecutor(RowStates):
 
     def _gather(self) -> None:
         """Put what the voice was fed behind what slower stages have gathered of it."""
-        for row, value in self._gathered:
-            row[:-1] = row[1:]
-            row[-1] = value[0]
+        for array, value in self._gathered:
+            array[:, :-1] = array[:, 1:]
+            array[:, -1] = value
 
     def read_state(self) -> tuple[Array, ...]:
         """Return copies of the states of all stages, of what passes between them, and the count of steps."""
         stages = [array for executor in self._executors.values() for array in executor.read_state()]
         held = [np.array(array) for array in self._held]
-        return (*stages, *held, np.array([self._steps], np.int64))
+        return (*stages, *held, np.full(self._rows, self._steps, np.int64))
 
     def write_state(self, arrays: Sequence[Array]) -> None:
-        """Replace the states by copies of `arrays`."""
-        check_states(self._spec, arrays, 1)
+        """Replace the states by copies of `arrays`.
+
+        Raises:
+            StateError: If an array has another dtype or shape, or rows are not at the same step.
+        """
+        check_states(self._spec, arrays, self._rows)
+        if (arrays[-1] != arrays[-1][0]).any():
+            raise StateError(f"all rows must be at the same step, got {arrays[-1].tolist()}")
         rest = list(arrays)
         for name, executor in self._executors.items():
             count = len(self._stages[name].states)
@@ -259,3 +276,14 @@ def _fed_back(engine: StagedEngine, bundle: BundleSpec) -> str:
 
 def _one(shape: tuple[Axis, ...]) -> tuple[Axis, ...]:
     return (1, *shape[1:])
+
+
+def _of_rows(spec: Spec) -> Spec:
+    """Return the Spec of several rows of a model of batch 1."""
+    return replace(
+        spec,
+        inputs=tuple(replace(each, shape=(BATCH, *each.shape[1:])) for each in spec.inputs),
+        outputs=tuple(replace(each, shape=(BATCH, *each.shape[1:])) for each in spec.outputs),
+        states=tuple(replace(each, shape=(BATCH, *each.shape[1:])) for each in spec.states),
+        batch="dynamic",
+    )

@@ -77,7 +77,7 @@ class AsyncPool:
         sampler: Sampler = GREEDY,
         state: State | None = None,
         max_tokens: int | None = None,
-        stop: Collection[int] = (),
+        stop: Collection[int] | None = None,
     ) -> AsyncStream[int]:
         """Return a new stream of tokens, to be read by `async for`.
 
@@ -87,7 +87,8 @@ class AsyncPool:
             sampler: How tokens are chosen.
             state: A snapshot to continue from; its own seed and sampler are then used.
             max_tokens: How many tokens to make at most; None for any number.
-            stop: Tokens that end the stream; they are not yielded.
+            stop: Tokens that end the stream; they are not yielded. None for the one that the model's codec says
+                ends it, if it has one.
 
         Raises:
             InputError: If the model generates no tokens, or cannot take the prompt, the seed, the sampler or the stops.
@@ -110,7 +111,7 @@ class AsyncPool:
         sampler: Sampler = GREEDY,
         state: State | None = None,
         max_tokens: int | None = None,
-        stop: Collection[int] = (),
+        stop: Collection[int] | None = None,
     ) -> AsyncText:
         """Return a new stream of text, to be read by `async for` in pieces that never break a character.
 
@@ -120,7 +121,7 @@ class AsyncPool:
             sampler: How tokens are chosen.
             state: A snapshot to continue from; its own seed and sampler are then used.
             max_tokens: How many tokens to make at most; None for any number.
-            stop: Tokens that end the stream.
+            stop: Tokens that end the stream, as in `stream`.
 
         Raises:
             InputError: If the model has no codec of text, or as `stream` does.
