@@ -1,0 +1,87 @@
+"""Notes: what a trial says of itself in the storage, for the workers of a search and for its answer."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from edgernn.search.halting import Losses
+from edgernn.search.space import Value
+
+Ending = Literal["complete", "stopped", "too slow", "failed", "put back", "running", "waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is known of a trial.
+
+    Attributes:
+        number: Its number.
+        ending: How it ended: `complete`; `stopped` early; `too slow` to be trained; `failed`; `put back`, to be begun
+            again under another number; or `running` or `waiting` still.
+        default: Whether it has the default settings.
+        values: The values of what is searched.
+        valid_loss: The best validation loss, in nats; NaN before the end.
+        step_us: What a step of its int8 model takes, in microseconds; NaN before it was measured.
+        p50_us: What was measured, before it was scaled by the default's step beside it.
+        bytes: The size of its int8 files.
+        folder: The folder of its run; empty without one.
+        host: The machine that the folder lies on.
+        reason: Why it has not come to its end.
+        losses: The best validation loss at each mark.
+    """
+
+    number: int
+    ending: Ending
+    default: bool
+    values: dict[str, Value]
+    valid_loss: float
+    step_us: float
+    p50_us: float
+    bytes: int
+    folder: str
+    host: str
+    reason: str
+    losses: Losses = field(default_factory=dict)
+
+
+def read_notes(study: Study) -> list[Note]:
+    """Return what is known of all trials, in their order."""
+    return [_note(trial) for trial in study.get_trials(deepcopy=False)]
+
+
+def peers_of(notes: Sequence[Note], number: int, step_us: float) -> list[Losses]:
+    """Return the losses of the trials that have come to an end and are no slower than one."""
+    ended = (each for each in notes if each.ending in ("complete", "stopped") and each.number != number)
+    return [each.losses for each in ended if each.step_us <= step_us]
+
+
+def _note(trial: FrozenTrial) -> Note:
+    said: dict[str, Any] = trial.user_attrs
+    return Note(
+        number=trial.number,
+        ending=_ending(trial),
+        default=bool(said.get("default", False)),
+        values=dict(said.get("values", {})),
+        valid_loss=trial.values[0] if trial.state == TrialState.COMPLETE else math.nan,
+        step_us=float(said.get("step_us", math.nan)),
+        p50_us=float(said.get("p50_us", math.nan)),
+        bytes=int(said.get("bytes", 0)),
+        folder=str(said.get("folder", "")),
+        host=str(said.get("host", "")),
+        reason=str(said.get("reason", "")),
+        losses=dict(said.get("losses", {})),
+    )
+
+
+def _ending(trial: FrozenTrial) -> Ending:
+    ending = trial.user_attrs.get("ending", "put back")
+    known: dict[TrialState, Ending] = {
+        TrialState.COMPLETE: "complete",
+        TrialState.RUNNING: "running",
+        TrialState.WAITING: "waiting",
+    }
+    return known.get(trial.state, cast("Ending", ending))
