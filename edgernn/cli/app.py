@@ -10,7 +10,23 @@ import typer
 from typer.core import TyperGroup
 
 from edgernn import __version__
-from edgernn.cli import bench, demo, export, generate, inspect, profile, providers, quantize, tasks, train, tune, verify
+from edgernn.cli import (
+    bench,
+    demo,
+    export,
+    generate,
+    inspect,
+    profile,
+    providers,
+    quantize,
+    search,
+    speak,
+    tasks,
+    train,
+    tune,
+    verify,
+    voice,
+)
 from edgernn.cli.console import print_error
 from edgernn_runtime.errors import EdgeRNNError, GateError
 
@@ -20,11 +36,14 @@ EXIT_GATE: Final = 3
 COMMANDS: Final = (
     "tasks",
     "train",
+    "search",
     "export",
     "verify",
     "quantize",
     "tune",
     "generate",
+    "voice",
+    "speak",
     "profile",
     "inspect",
     "providers",
@@ -51,11 +70,14 @@ app = typer.Typer(
 )
 app.command("tasks")(tasks.tasks)
 app.add_typer(train.app, name="train")
+app.add_typer(search.app, name="search")
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("quantize")(quantize.quantize)
 app.command("tune")(tune.tune)
 app.command("generate")(generate.generate)
+app.command("voice")(voice.voice)
+app.command("speak")(speak.speak)
 app.command("profile")(profile.profile)
 app.command("inspect")(inspect.inspect)
 app.command("providers")(providers.providers)

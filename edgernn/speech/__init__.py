@@ -1,0 +1,1 @@
+"""Speech: what was said and how it sounds; the data and the judges of models that speak."""

@@ -1,0 +1,1 @@
+"""The acoustic task: how phonemes sound, and how long they last."""

@@ -1,0 +1,1 @@
+"""The vocoder task: frames to samples."""
