@@ -146,7 +146,7 @@ def _kind(path: Path, model: "Model") -> str:
     codec, generative = model.spec.codec, model.spec.feedback is not None
     if isinstance(codec, ImageCodec) and generative:
         return "pictures"
-    if isinstance(codec, SeriesCodec) and generative:
+    if isinstance(codec, SeriesCodec) and generative and model.spec.distribution != "none":
         return "forecasts"
     if isinstance(codec, LabelCodec):
         return "decisions"

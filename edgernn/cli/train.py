@@ -239,5 +239,5 @@ def _finish(run: "Run", result: "TrainingResult", *, json: bool) -> None:
     metrics = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in position.best_metrics.items())
     print_text(
         f"{run.folder}: {position.step} steps in {position.elapsed_s:.0f} s, validation loss "
-        f"{position.best_loss:.4f} nats per {run.task.unit}{metrics}, at step {position.best_step}"
+        f"{position.best_loss:.4f} {run.task.loss_unit}{metrics}, at step {position.best_step}"
     )

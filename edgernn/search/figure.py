@@ -43,7 +43,7 @@ def frontier_figure(notes: Sequence[Note], plan: Plan) -> str:
 
 
 def _unit(plan: Plan) -> str:
-    return f"validation loss, nats per {plan.task.unit}"
+    return f"validation loss, {plan.task.loss_unit}"
 
 
 def _stairs(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

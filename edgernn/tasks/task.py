@@ -93,7 +93,8 @@ class Task(ABC, Generic[S, D, M]):
     Attributes:
         name: What `edgernn train` calls it.
         summary: One sentence for `edgernn tasks`.
-        unit: What the loss is counted per, as in `token`.
+        quantity: What the loss counts, as in `nats`.
+        unit: What it is counted per, as in `token`.
         betas: How much AdamW keeps of the moments of the gradient at each step.
         idle_weights: Whether a step may leave weights without a gradient; several processes must know.
         settings: The class of its settings.
@@ -101,10 +102,16 @@ class Task(ABC, Generic[S, D, M]):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    quantity: ClassVar[str] = "nats"
     unit: ClassVar[str] = "step"
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
     idle_weights: ClassVar[bool] = False
     settings: type[S]
+
+    @property
+    def loss_unit(self) -> str:
+        """What the loss is in, as in `nats per token`."""
+        return f"{self.quantity} per {self.unit}"
 
     @abstractmethod
     def read(self, settings: S) -> D:

@@ -25,7 +25,7 @@ def write_curve(run: Run) -> None:
     losses, norms = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     losses.plot(steps, [record["train_loss"] for record in records], label="training", marker=".")
     losses.plot(steps, [record["valid_loss"] for record in records], label="validation", marker=".")
-    losses.set_ylabel(f"loss, nats per {run.task.unit}")
+    losses.set_ylabel(f"loss, {run.task.loss_unit}")
     losses.set_title(f"{run.task.name}: {run.settings.cell}, {run.settings.layers} x {run.settings.hidden}")
     losses.legend()
     norms.set_xlim(left=0)

@@ -18,6 +18,7 @@ class AcousticTask(Task[AcousticSettings, "AcousticData", "AcousticModel"]):
 
     name = "acoustic"
     summary = "How phonemes sound and how long they last: spectrogram and pitch of a voice."
+    quantity = "deviations"
     unit = "frame"
     settings = AcousticSettings
 

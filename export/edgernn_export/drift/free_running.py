@@ -118,7 +118,7 @@ class _FreeStream:
         self._others = {
             name: array.astype(engine.spec.input(name).dtype)
             for name, array in recording.inputs.items()
-            if name != feedback.input
+            if name != feedback.input and engine.spec.input(name).role != "noise"
         }
         self._made: list[Value] = []
         if feedback.start is None:

@@ -1,0 +1,1 @@
+"""The GAN task: series from noise, by a recurrent generator. `GanTask` in `task.py` joins its parts."""
