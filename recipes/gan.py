@@ -27,6 +27,8 @@ from edgernn.tasks.gan.data import GanData, Windows
 from edgernn.tasks.gan.scores import Judged, discriminative_score, predictive_score
 from edgernn.tasks.gan.settings import SourceName, Stabiliser
 from edgernn.tasks.gan.task import GanTask
+from edgernn.training import Run
+from edgernn.training.trainer import read_metrics
 from edgernn_export import export
 from edgernn_runtime import Model, Sampler, load
 
@@ -62,8 +64,8 @@ class Case:
 
 CASES: Final[dict[SourceName, Case]] = {
     "sunspots": Case(1000, 11, ("--hidden", 4, "--dropout", 0.5, "--learning-rate", 0.02)),
-    "co2": Case(800, 52, ()),
-    "motions": Case(1000, 1, ("--hidden", 32, "--dropout", 0.1, "--distribution", "logistic_mixture")),
+    "co2": Case(1500, 52, ()),
+    "motions": Case(1500, 1, ("--hidden", 32, "--dropout", 0.1, "--distribution", "logistic_mixture")),
 }
 
 
@@ -169,13 +171,17 @@ class Recipe:
         """Return the run of a GAN, trained if it is not there."""
         trained = seed % self.trainings
         run = self.output / f"{self.series}-{trained}"
-        if not (run / "model.safetensors").exists():
-            own = ["--series", self.series, "--seed", trained, "--max-steps", CASES[self.series].steps, *ONE]
+        steps = CASES[self.series].steps
+        if not run.exists():
+            own = ["--series", self.series, "--seed", trained, "--max-steps", steps, *ONE]
             edgernn("train", "gan", *own, "-o", run)
+        if read_metrics(Run.open(run))[-1]["step"] != steps:
+            raise SystemExit(f"{run} has not trained {steps} steps; remove it")
         if not (run / "model.onnx").exists():
-            exported = edgernn("export", run)["path"]
-            for precision in PRECISIONS[1:]:
-                edgernn("quantize", exported, "--precision", precision)
+            edgernn("export", run)
+        for precision in PRECISIONS[1:]:
+            if not (run / f"model.{precision}.onnx").exists():
+                edgernn("quantize", run / "model.onnx", "--precision", precision)
         return run
 
     def model_file(self, seed: int, precision: str) -> Path:

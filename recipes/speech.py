@@ -40,6 +40,7 @@ from edgernn_runtime.voice.words import ONES, TENS
 
 Samples = NDArray[np.float32]
 
+METRICS: Final = ("log_mel_error", "duration_error_frames", "symbol_error_rate", "word_error_rate")
 PARTS: Final = ("phonemes", "acoustic", "vocoder")
 SENTENCE: Final = "The model speaks 21 words, and the first sound comes at once."
 
@@ -94,7 +95,7 @@ def _train(options: argparse.Namespace) -> None:
         edgernn("export", run, "--force")
         for precision in PRECISIONS[1:]:
             edgernn("quantize", run / "bundle", "--precision", precision, "-o", run / precision, "--force")
-        print(f"{name}: trained {budgets[name]:.0f} s, {_figures(run)}")
+        print(f"{name}: {_figures(run)}")
     print()
     for precision in PRECISIONS:
         places = {name: runs[name] / ("bundle" if precision == "float32" else precision) for name in PARTS}
@@ -103,16 +104,11 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _figures(run: Path) -> str:
-    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    best = min(map(json.loads, lines), key=lambda record: float(record["valid_loss"]))
-    known = {name: value for name, value in best.items() if name not in _PLAIN}
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in known.items())
-
-
-_PLAIN: Final = (
-    "step", "elapsed_s", "learning_rate", "train_loss", "grad_norm_min", "grad_norm_median", "grad_norm_max",
-    "clipped_share",
-)  # fmt: skip
+    """Return how long a run trained, and how good it is."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    best = min(records, key=lambda record: float(record["valid_loss"]))
+    figures = [f"{name.replace('_', ' ')} {best[name]:.4g}" for name in ("valid_loss", *METRICS) if name in best]
+    return f"{records[-1]['step']} steps in {records[-1]['elapsed_s']:.0f} s, {', '.join(figures)}"
 
 
 def _pairs(acoustic: Path, count: int) -> list[tuple[str, tuple[str, ...]]]:

@@ -20,7 +20,7 @@ def write_best(
     force: bool,
     json: bool,
 ) -> None:
-    """Print the most probable text that follows a prompt or a saved state; with `json`, an object for each found.
+    """Print the most probable text that follows a prompt or a saved state; with `json`, objects and a summary.
 
     Raises:
         InputError: If the model cannot do what is asked for.
@@ -36,11 +36,15 @@ def write_best(
     if json:
         for each in found:
             print_json(_record(stream, each))
+        print_json({"found": len(found), "width": width, "tokens": len(found[0].tokens)})
     else:
         print_text("".join(map(stream.fork().decode, found[0].tokens)))
         print_message(f"{len(found[0].tokens)} tokens, log-probability {found[0].log_probability:.2f} nats")
     if save_state is not None:
-        stream.prefill(found[0].tokens)
+        begun = stream.step_index > 0 or stream.snapshot().pending is not None
+        feedback = model.spec.feedback
+        start = [] if begun or feedback is None or feedback.start is None else [feedback.start]
+        stream.prefill([*start, *found[0].tokens])
         stream.snapshot().save(save_state, overwrite=force)
 
 

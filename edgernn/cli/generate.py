@@ -78,7 +78,7 @@ def generate(
     What its file says decides: text, pictures, forecasts, decisions, symbols of words, or plain numbers. A prompt is
     not printed again. With --json, one object a token, word, picture or step, and a summary at the end.
     """
-    from edgernn_runtime import Sampler, load
+    from edgernn_runtime import Sampler, load, load_bundle
 
     fixed = [name for name in given(context) if name in _SAMPLING]
     if state is not None and fixed:
@@ -96,7 +96,8 @@ def generate(
         from edgernn.cli.transducing import MAX_SYMBOLS, write_transductions
 
         most = max_tokens if "max_tokens" in given(context) else MAX_SYMBOLS
-        write_transductions(model, prompt, width=beam or 1, max_symbols=most, json=json)
+        bundle = load_bundle(model, providers=provider or ["cpu"], threads=threads)
+        write_transductions(bundle, prompt, width=beam or 1, max_symbols=most, json=json)
     elif kind == "text" and beam is not None:
         from edgernn.cli.beam import write_best
 

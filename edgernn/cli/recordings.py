@@ -1,5 +1,7 @@
 """Finding what a model is measured or calibrated on: the recording of its run, or the data that the user names."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,9 +10,10 @@ import numpy as np
 from edgernn.cli.console import print_message, print_warning
 from edgernn.cli.values import read_array
 from edgernn_runtime.bundle_spec import BUNDLE_FILE
+from edgernn_runtime.engine import Array
 from edgernn_runtime.errors import DataError, InputError
 from edgernn_runtime.profiling import random_values
-from edgernn_runtime.spec import Spec
+from edgernn_runtime.spec import Spec, TensorSpec
 
 if TYPE_CHECKING:
     from edgernn.tasks import Part
@@ -52,13 +55,8 @@ def find_recording(
             "lose; give the data to measure on with --data FILE"
         )
     print_message(f"no --data was given, and there is no {file.name}: inputs are random, {limit} steps")
-    rng = np.random.default_rng(0)
-    values = {
-        each.name: random_values(spec, each, limit, rng)
-        for each in (spec.main_input, *spec.side_inputs)
-        if each.role != "control"
-    }
-    return Recording(values, np.arange(limit) == 0)
+    inputs = [each for each in (spec.main_input, *spec.side_inputs) if each.role != "control"]
+    return _with_noise(spec, Recording(_random(spec, inputs, limit), np.arange(limit) == 0))
 
 
 def find_calibration(
@@ -135,7 +133,18 @@ def _read(spec: Spec, data: Path, *, limit: int) -> "Recording":
     if frames.ndim == 0 or frames.shape[1:] != tensor.sized(1)[1:] or frames.dtype != tensor.dtype:
         shape = ", ".join(["steps", *map(str, tensor.sized(1)[1:])])
         raise DataError(f"{data} must hold {tensor.dtype}[{shape}], got {frames.dtype}{list(frames.shape)}")
-    return Recording.of(tensor.name, frames[:limit])
+    return _with_noise(spec, Recording.of(tensor.name, frames[:limit]))
+
+
+def _with_noise(spec: Spec, recording: "Recording") -> "Recording":
+    """Return a recording with uniforms for a model that draws in its graph, those of a fixed seed."""
+    return replace(recording, inputs={**recording.inputs, **_random(spec, spec.noise_inputs, len(recording))})
+
+
+def _random(spec: Spec, inputs: Sequence[TensorSpec], steps: int) -> dict[str, Array]:
+    """Return random values of inputs, `[steps, ...]`, each step drawn as one row."""
+    rng = np.random.default_rng(0)
+    return {each.name: np.concatenate([random_values(spec, each, 1, rng) for _ in range(steps)]) for each in inputs}
 
 
 def _read_text(spec: Spec, data: Path, *, limit: int) -> "Recording":

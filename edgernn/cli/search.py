@@ -172,8 +172,7 @@ def _work(search: "Search", budget: Any, *, json: bool) -> None:  # noqa: ANN401
     with interruption() as interrupted, _watch(interrupted) as watch:
         done = search.work(budget, watch)
     if not done:
-        where = "" if search.place.storage is None else " --storage URL"
-        command = f"edgernn search {plan.task.name} -o {folder}{where} --resume"
+        command = f"edgernn search {plan.task.name} -o {folder}{_where(search)} --resume --trials {budget.trials}"
         print_message(f"interrupted; the trial under way is put back; go on with: {command}")
         raise typer.Exit(EXIT_INTERRUPT)
     print_message("exporting the answer")
@@ -184,6 +183,12 @@ def _work(search: "Search", budget: Any, *, json: bool) -> None:  # noqa: ANN401
         _print(found, folder)
     if found.error is not None:
         raise found.error
+
+
+def _where(search: "Search") -> str:
+    """Return the options that say where a search lies, but for its folder; an URL may hold a password."""
+    storage = "" if search.place.storage is None else " --storage URL"
+    return storage + (f" --study {search.place.study}" if search.place.study != search.plan.task.name else "")
 
 
 @contextmanager

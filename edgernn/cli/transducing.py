@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from edgernn.cli.console import print_json, print_message, print_text, print_warning
-from edgernn_runtime import Model, Transducer, load_bundle
+from edgernn_runtime import Bundle, Model, Transducer, load_bundle
 from edgernn_runtime.codecs import SymbolCodec
 from edgernn_runtime.errors import InputError
 
@@ -22,7 +22,7 @@ def transduces(path: Path, model: Model) -> bool:
     return len(own) == 1 and isinstance(bundle.stages[own[0]].spec.codec, SymbolCodec)
 
 
-def write_transductions(path: Path, prompt: str, *, width: int, max_symbols: int, json: bool) -> None:
+def write_transductions(bundle: Bundle, prompt: str, *, width: int, max_symbols: int, json: bool) -> None:
     """Print what each word of a prompt becomes; with `json`, one object a word with all that the search found.
 
     Raises:
@@ -31,7 +31,7 @@ def write_transductions(path: Path, prompt: str, *, width: int, max_symbols: int
     words = prompt.split()
     if not words:
         raise InputError('give the words to read, as in --prompt "hello world"')
-    transducer = Transducer(load_bundle(path), width=width, max_tokens=max_symbols)
+    transducer = Transducer(bundle, width=width, max_tokens=max_symbols)
     started = time.perf_counter()
     found = [transducer.alternatives(word) for word in words]
     milliseconds = 1e3 * (time.perf_counter() - started)

@@ -34,7 +34,8 @@ def verify(
         float | None,
         typer.Option(
             min=0,
-            help="Fail if an output differs by more, teacher-forced (default: 1e-3 if both are float32).",
+            help="Fail if an output differs by more, teacher-forced, at a step in 1,000 if it draws in "
+            "its graph (default: 1e-3 if both are float32).",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the shared sampling noise.")] = 0,

@@ -7,6 +7,7 @@ import typer
 
 from edgernn.cli.console import print_json, print_text
 from edgernn.cli.options import Force, Json
+from edgernn_runtime.errors import InputError
 
 
 def voice(
@@ -14,16 +15,29 @@ def voice(
     acoustic: Annotated[Path, typer.Option(help="A bundle of the task acoustic.")],
     vocoder: Annotated[Path, typer.Option(help="A bundle of the task vocoder.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder of the voice.")],
-    language: Annotated[str, typer.Option(help="What it speaks.")] = "en-us",
+    language: Annotated[
+        str | None, typer.Option(help="What it speaks; without it, what the acoustic model's run was trained on.")
+    ] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Put a voice together that `edgernn speak` and devices load."""
     from edgernn.speech.voice_folder import write_voice
 
-    write_voice(output, phonemes=phonemes, acoustic=acoustic, vocoder=vocoder, language=language, overwrite=force)
+    spoken = language or _trained_on(acoustic)
+    write_voice(output, phonemes=phonemes, acoustic=acoustic, vocoder=vocoder, language=spoken, overwrite=force)
     size = sum(path.stat().st_size for path in output.rglob("*.onnx"))
     if json:
-        print_json({"path": str(output), "language": language, "bytes": size})
+        print_json({"path": str(output), "language": spoken, "bytes": size})
     else:
-        print_text(f"{output}: a voice that speaks {language}, {size / 1e6:.1f} MB")
+        print_text(f"{output}: a voice that speaks {spoken}, {size / 1e6:.1f} MB")
+
+
+def _trained_on(acoustic: Path) -> str:
+    """Return what the run speaks that a bundle lies in."""
+    from edgernn.training import Run
+
+    run = acoustic.absolute().parent
+    if not (run / "run.json").is_file():
+        raise InputError(f"{run} is no run folder, so say what the voice speaks: --language en-us")
+    return str(Run.open(run).facts["language"])

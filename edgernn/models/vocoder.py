@@ -22,8 +22,8 @@ LEVELS: Final = 256
 CONTEXT: Final = 3
 """Frames that a block knows: its own, and those before."""
 
-PRUNED: Final = 0.006
-"""What is taken off the probability of each level before one is drawn."""
+PRUNED: Final = 0.0035
+"""What is taken off the probability of each level before one is drawn; the most probable one has more."""
 
 _MU: Final = LEVELS - 1
 _SCALE: Final = math.log1p(_MU)
@@ -216,6 +216,7 @@ class BlockStep(nn.Module):
                 *state_specs(stack.state_names, stack.init(1)),
             ),
             rate_hz=config.codec.rate_hz,
+            frames_per_step=config.block,
         )
 
     def forward(  # noqa: PLR0917, a step takes inputs and states by position

@@ -8,6 +8,7 @@ from typing import Final
 from edgernn.search.latency import StepClock, write_float
 from edgernn.search.notes import Note
 from edgernn.search.plan import Plan
+from edgernn.search.trial import run_folder
 from edgernn.tasks import recording_file
 from edgernn.tasks.calibration import CALIBRATION_STEPS
 from edgernn.tasks.task import MODEL
@@ -49,12 +50,14 @@ def write_answer(note: Note, folder: Path, plan: Plan, clock: StepClock) -> Answ
         ExportError, QuantizationError: If it becomes no model.
         OutputError: If the folder cannot be written.
     """
-    if not Path(note.folder).is_dir():
+    place = run_folder(folder, note.number)
+    place = place if place.is_dir() else Path(note.folder)
+    if not place.is_dir():
         raise RunError(
             f"the answer is trial {note.number}, and {note.folder} on {note.host} holds its run; export it there, with "
             "edgernn export, or with --resume on that machine"
         )
-    run = Run.open(Path(note.folder))
+    run = Run.open(place)
     with TemporaryDirectory(prefix="edgernn-search-") as temporary:
         made = write_float(run.step_modules(), Path(temporary))
         small = made.with_name(f"{made.stem}.int8{made.suffix}")

@@ -45,7 +45,7 @@ class Halting:
                 continue
             self.losses[name] = progress.valid_loss
             self._record(self.losses)
-            self.reason = behind(name, progress.valid_loss, self._peers())
+            self.reason = self.reason or behind(name, progress.valid_loss, self._peers())
 
 
 def behind(mark: str, loss: float, peers: Sequence[Losses]) -> str:

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from edgernn.search.halting import Losses
 from edgernn.search.space import Value
+
+_DIED: Final = "its worker died, and so did those that began it again"
 
 Ending = Literal["complete", "stopped", "too slow", "failed", "put back", "running", "waiting"]
 
@@ -50,7 +52,14 @@ class Note:
 
 def read_notes(study: Study) -> list[Note]:
     """Return what is known of all trials, in their order."""
-    return [_note(trial) for trial in study.get_trials(deepcopy=False)]
+    trials = study.get_trials(deepcopy=False)
+    again = {number for trial in trials for number in begun_before(trial)}
+    return [_note(trial, begun_again=trial.number in again) for trial in trials]
+
+
+def begun_before(trial: FrozenTrial) -> list[int]:
+    """Return the numbers of the trials that one goes on with, the first one first; none for one that is new."""
+    return list(trial.system_attrs.get("retry_history", []))  # as RetryHeartbeatStaleTrialCallback notes it
 
 
 def peers_of(notes: Sequence[Note], number: int, step_us: float) -> list[Losses]:
@@ -59,11 +68,11 @@ def peers_of(notes: Sequence[Note], number: int, step_us: float) -> list[Losses]
     return [each.losses for each in ended if each.step_us <= step_us]
 
 
-def _note(trial: FrozenTrial) -> Note:
+def _note(trial: FrozenTrial, *, begun_again: bool) -> Note:
     said: dict[str, Any] = trial.user_attrs
     return Note(
         number=trial.number,
-        ending=_ending(trial),
+        ending=_ending(trial, begun_again=begun_again),
         default=bool(said.get("default", False)),
         values=dict(said.get("values", {})),
         valid_loss=trial.values[0] if trial.state == TrialState.COMPLETE else math.nan,
@@ -72,13 +81,13 @@ def _note(trial: FrozenTrial) -> Note:
         bytes=int(said.get("bytes", 0)),
         folder=str(said.get("folder", "")),
         host=str(said.get("host", "")),
-        reason=str(said.get("reason", "")),
+        reason=str(said.get("reason", "" if begun_again or trial.state != TrialState.FAIL else _DIED)),
         losses=dict(said.get("losses", {})),
     )
 
 
-def _ending(trial: FrozenTrial) -> Ending:
-    ending = trial.user_attrs.get("ending", "put back")
+def _ending(trial: FrozenTrial, *, begun_again: bool) -> Ending:
+    ending = trial.user_attrs.get("ending", "put back" if begun_again else "failed")
     known: dict[TrialState, Ending] = {
         TrialState.COMPLETE: "complete",
         TrialState.RUNNING: "running",

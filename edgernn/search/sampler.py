@@ -1,4 +1,4 @@
-"""Sampler: what a trial is to try, a function of the seed, the trial's number and the trials before."""
+"""Sampler: what a trial is to try, a function of the seed, the trial's place and the trials before."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +9,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from edgernn.search.notes import begun_before
+
 STARTUP_TRIALS = 8
 """Trials at random, before those that came out well say what to try."""
 
@@ -16,7 +18,8 @@ STARTUP_TRIALS = 8
 class NumberedSampler(BaseSampler):
     """Tree-structured Parzen estimators of two objectives (Ozaki et al. 2022), seeded anew for each trial.
 
-    So workers never repeat each other, and a search that goes on samples as one that was never interrupted.
+    So workers never repeat each other. Trials that were begun again do not count, so that a search that goes on samples
+    as one that was never interrupted.
     """
 
     def __init__(self, seed: int) -> None:
@@ -30,7 +33,9 @@ class NumberedSampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Seed the trial."""
-        self._sampler = self._of(trial.number)
+        before = study.get_trials(deepcopy=False)[: trial.number + 1]
+        again = sum(bool(begun_before(each)) for each in before)
+        self._sampler = self._of(trial.number - again)
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -1,6 +1,7 @@
 """Storage: where the workers of a search meet: a database that keeps the plan and all trials."""
 
 import contextlib
+import copy
 import logging
 import re
 import threading
@@ -10,7 +11,7 @@ from typing import Final
 
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from edgernn.search.optuna import quiet
@@ -27,12 +28,15 @@ _LOCKED_S: Final = 60
 DATABASE: Final = "search.db"
 """The database of a search that names no other, in its folder."""
 
+DEATHS: Final = "deaths"
+"""The attribute of a trial that counts the workers that died over it."""
+
 _KEY: Final = "edgernn"
 
 
 def file_storage(folder: Path) -> str:
     """Return the URL of the database that lies in a search's own folder."""
-    return f"sqlite:///{folder.absolute() / DATABASE}"
+    return URL.create("sqlite", database=str(folder.absolute() / DATABASE)).render_as_string()
 
 
 def create_study(url: str, name: str, plan: Plan) -> optuna.Study:
@@ -100,6 +104,15 @@ def shown(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
+def _died(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    """Queue a trial whose worker has died again, unless that has happened too often."""
+    deaths = int(trial.user_attrs.get(DEATHS, 0)) + 1
+    if deaths <= _RETRIES:
+        again = copy.copy(trial)
+        again.user_attrs = {**trial.user_attrs, DEATHS: deaths}
+        put_back(study, again)
+
+
 def put_back(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     """Queue a trial that did not come to its end again, as one that goes on with its run."""
     with quiet():
@@ -113,7 +126,7 @@ def _opened(url: str) -> RDBStorage:
         engine_kwargs={"connect_args": {"timeout": _LOCKED_S}} if sqlite else None,
         heartbeat_interval=HEARTBEAT_S,
         grace_period=GRACE_S,
-        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES),
+        heartbeat_stale_trial_callback=_died,
     )
 
 

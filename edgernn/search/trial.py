@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from optuna import Study, Trial, TrialPruned
-from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna import Trial, TrialPruned
 
 from edgernn.search.halting import Halting
 from edgernn.search.latency import Speed, StepClock, untrained
-from edgernn.search.notes import peers_of, read_notes
+from edgernn.search.notes import begun_before, peers_of, read_notes
 from edgernn.search.plan import Plan
 from edgernn.search.space import in_words
 from edgernn.tasks.settings import Settings
 from edgernn.tasks.task import Data
 from edgernn.training import Progress, Run, Trainer
+from edgernn.training.run import RUN_FILE
 from edgernn_runtime.errors import (
     DataError,
     EngineError,
@@ -110,9 +110,9 @@ class Trials:
     def _train(self, trial: Trial, settings: Settings, data: Data, *, keep: bool) -> float:
         """Train a trial's run and return its validation loss; `keep` trains it to its end whatever its loss."""
         run = Run(self._folder(trial), self.plan.task, settings, data.facts, data.sha256)
-        resume = run.checkpoint_file.exists()
-        trainer = Trainer(run, data, resume=resume)
-        if resume:
+        begun = (run.folder / RUN_FILE).exists()  # perhaps without a checkpoint, where its worker ended at once
+        trainer = Trainer(run, data, resume=begun)
+        if begun:
             run.save()
             run.write_recordings(data)
         else:
@@ -143,7 +143,8 @@ class Trials:
     def _folder(self, trial: Trial) -> Path:
         """Return the folder of a trial's run; one that goes on with another's takes over its folder, if it is here."""
         own = run_folder(self.folder, trial.number)
-        for number in reversed(_before(trial.study, trial.number)):
+        this = trial.study.get_trials(deepcopy=False)[trial.number]
+        for number in reversed(begun_before(this)):
             left = run_folder(self.folder, number)
             if left.is_dir() and not own.exists():
                 try:
@@ -161,12 +162,6 @@ def run_folder(folder: Path, number: int) -> Path:
     'search/trials/0007'
     """
     return folder / "trials" / f"{number:04d}"
-
-
-def _before(study: Study, number: int) -> list[int]:
-    """Return the numbers of the trials that one was begun as before, the first one first."""
-    frozen = study.get_trials(deepcopy=False)[number]
-    return RetryHeartbeatStaleTrialCallback.retry_history(frozen)
 
 
 @contextmanager

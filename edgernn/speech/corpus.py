@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from edgernn.speech.espeak import SPEAK_RATE_HZ, Spoken, speak
 from edgernn.speech.sentences import make_sentences
 from edgernn_runtime.errors import DataError, MissingExtraError
-
-PAUSE: Final = "_"
-"""The phoneme of silence; also what stands before and behind an utterance."""
+from edgernn_runtime.voice.pronunciation import PAUSE
 
 _SILENCES: Final = ("_", "_:")
 _MARKS: Final = (";",)  # palatalisation, which is no sound of its own
 _RATIO: Final = (320, 441)  # of 16,000 to 22,050
 _AHEAD: Final = 200
+_SHORTEST_S: Final = 0.1
 _SEED: Final = 0  # of the sentences
 
 
@@ -56,7 +55,13 @@ class Corpus:
     sha256: str
 
     def split(self, seed: int) -> "tuple[tuple[Utterance, ...], tuple[Utterance, ...]]":
-        """Return the utterances to train on, and one in twenty, but one at least, that is held out."""
+        """Return the utterances to train on, and one in twenty, but one at least, that is held out.
+
+        Raises:
+            DataError: If there is but one.
+        """
+        if len(self.utterances) < 2:
+            raise DataError("one utterance is to train on, and another one to be held out; record more than one")
         order = np.random.default_rng(seed).permutation(len(self.utterances)).tolist()
         held = max(1, len(order) // 20)
         return (
@@ -134,6 +139,8 @@ def read_corpus(folder: Path, *, rate_hz: int, language: str) -> Corpus:
     made = []
     for path in paths:
         samples = read_wav(path, rate_hz=rate_hz)
+        if len(samples) < _SHORTEST_S * rate_hz:
+            raise DataError(f"{path} has {len(samples)} samples; {_SHORTEST_S} s at least are needed")
         labels = path.with_suffix(".txt")
         phonemes, starts = _read_labels(labels, len(samples) / rate_hz) if labels.exists() else ((), ())
         digest.update(repr((path.name, phonemes, starts)).encode() + samples.tobytes())
@@ -153,6 +160,8 @@ def read_wav(path: Path, *, rate_hz: int) -> NDArray[np.float32]:
             content = file.readframes(file.getnframes())
     except (wave.Error, EOFError, OSError) as error:
         raise DataError(f"{path} is no WAV file that can be read: {error}") from error
+    if len(content) % max(1, found[1] * found[2] // 8):
+        raise DataError(f"{path} is damaged: it ends within a sample")
     if found != (rate_hz, 1, 16):
         raise DataError(
             f"{path} has {found[0]} Hz, {found[1]} channels and {found[2]} bits; it must have {rate_hz} Hz, 1 channel "
@@ -164,7 +173,11 @@ def read_wav(path: Path, *, rate_hz: int) -> NDArray[np.float32]:
 def _read_labels(path: Path, seconds: float) -> tuple[tuple[str, ...], tuple[float, ...]]:
     phonemes: list[str] = []
     starts: list[float] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no label track in UTF-8: {error}") from error
+    for number, line in enumerate(lines, 1):
         parts = line.split("\t")
         try:
             start, phoneme = float(parts[0]), parts[2].strip()
@@ -182,7 +195,7 @@ def _read_labels(path: Path, seconds: float) -> tuple[tuple[str, ...], tuple[flo
 
 
 def _utterance(text: str, spoken: Spoken, rate_hz: int) -> Utterance:
-    """Return what was said, at another rate, without the silence at its end."""
+    """Return what was said, at another rate."""
     try:
         from scipy.signal import resample_poly  # noqa: PLC0415, an optional extra
     except ImportError as error:

@@ -66,4 +66,4 @@ def _periods(
     left, middle, right = (correlation[rows, period + shift] for shift in (-1, 0, 1))
     curve = left - 2 * middle + right
     shift = np.where(np.abs(curve) > 1e-9, 0.5 * (left - right) / np.where(np.abs(curve) > 1e-9, curve, 1), 0)
-    return period + np.clip(shift, -0.5, 0.5), middle, views.std(axis=1)
+    return period + np.clip(shift, -0.5, 0.5), np.where(best > 0, middle, 0), views.std(axis=1)

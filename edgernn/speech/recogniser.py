@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn.tasks.seq2seq.error_rates import edit_distance
 from edgernn_runtime.errors import MissingExtraError
 from edgernn_runtime.voice.words import ONES
 
@@ -55,17 +56,3 @@ def share_right(said: Sequence[Sequence[str]], heard: Sequence[Sequence[str]]) -
     """Return the share of words that were heard: 1 less substitutions, deletions and insertions a word said."""
     errors = sum(edit_distance(one, other) for one, other in zip(said, heard, strict=True))
     return 1 - errors / sum(map(len, said))
-
-
-def edit_distance(said: Sequence[str], heard: Sequence[str]) -> int:
-    """Return the fewest substitutions, deletions and insertions that turn one sequence into another (Levenshtein).
-
-    >>> edit_distance("one two three".split(), "one three three four".split())
-    2
-    """
-    row = list(range(len(heard) + 1))
-    for i, one in enumerate(said, 1):
-        above, row[0] = row[0], i
-        for j, other in enumerate(heard, 1):
-            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (one != other))
-    return row[-1]

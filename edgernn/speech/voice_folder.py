@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgernn_runtime.bundle import load_bundle
 from edgernn_runtime.bundle_spec import BUNDLE_FILE, read_bundle
-from edgernn_runtime.engines.opening import open_stages
-from edgernn_runtime.engines.staged import StagedEngine
 from edgernn_runtime.errors import OutputError
 from edgernn_runtime.files import check_target, write_bytes
-from edgernn_runtime.voice.voice import check_parts
+from edgernn_runtime.voice.voice import Voice
 from edgernn_runtime.voice.voice_spec import VOICE_FILE, VoiceSpec, voice_to_json
 
 
@@ -31,9 +30,8 @@ def write_voice(
     """
     spec = VoiceSpec(language)
     parts = {spec.phonemes: phonemes, spec.acoustic: acoustic, spec.vocoder: vocoder}
-    stages = {name: open_stages(path) for name, path in parts.items()}
-    specs = {name: {stage: engine.spec for stage, engine in engines.items()} for name, (_, engines) in stages.items()}
-    check_parts(StagedEngine(*stages[spec.phonemes]).spec, specs[spec.acoustic], specs[spec.vocoder])
+    bundles = {name: load_bundle(path) for name, path in parts.items()}
+    Voice(language, **bundles)
     files = {name: _files(path) for name, path in parts.items()}
     for name, sources in files.items():
         for source in sources:

@@ -102,7 +102,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def restore_checkpoint(
-    checkpoint: Checkpoint, *, model: nn.Module, optimizer: torch.optim.Optimizer, like: tuple[Tensor, ...]
+    checkpoint: Checkpoint,
+    *,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    like: tuple[Tensor, ...],
+    idle_weights: bool = False,
 ) -> tuple[Position, tuple[Tensor, ...], Chances, Window]:
     """Put a checkpoint into `model` and `optimizer`; return the rest of it.
 
@@ -111,6 +116,7 @@ def restore_checkpoint(
         model: Takes the weights.
         optimizer: Takes the moments.
         like: States of the shapes that the checkpoint's must have.
+        idle_weights: Whether a weight may have had no gradient so far.
 
     Raises:
         RunError: If it is damaged, or of another model.
@@ -126,7 +132,9 @@ def restore_checkpoint(
         for name, tensor in _part(tensors, "optimizer.").items():
             index, moment = name.split(".")
             moments.setdefault(int(index), {})[moment] = tensor
-        _require(not position.step or len(moments) == len(list(model.parameters())), "moments are missing")
+        parameters = len(list(model.parameters()))
+        missing = position.step and (not moments if idle_weights else len(moments) < parameters)
+        _require(not missing and moments.keys() <= set(range(parameters)), "moments are missing")
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
         own = _part(tensors, "random.")

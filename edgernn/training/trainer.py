@@ -128,7 +128,11 @@ class Trainer:
         if found is None:
             return None
         self.position, self.state, chances, self.window = restore_checkpoint(
-            found, model=self.model, optimizer=self.optimizer, like=self.state
+            found,
+            model=self.model,
+            optimizer=self.optimizer,
+            like=self.state,
+            idle_weights=run.task.idle_weights,
         )
         if config.max_steps is not None and self.position.step > config.max_steps:
             raise InputError(f"the run has taken {self.position.step} steps already, more than {config.max_steps}")

@@ -40,9 +40,10 @@ def linked_recording(
     number = np.maximum(np.cumsum(recording.starts) - 1, 0)
     inputs = dict(recording.inputs)
     for source in dict.fromkeys(link.source for link in links):
-        names = {link.output: link.input for link in links if link.source == source}
-        ends = _ends(engines[source], own[source], list(names), count=int(number[-1]) + 1)
-        inputs |= {names[output]: values[number] for output, values in ends.items()}
+        given = [link for link in links if link.source == source]
+        outputs = list(dict.fromkeys(link.output for link in given))
+        ends = _ends(engines[source], own[source], outputs, count=int(number[-1]) + 1)
+        inputs |= {link.input: ends[link.output][number] for link in given}
     return replace(recording, inputs=inputs)
 
 

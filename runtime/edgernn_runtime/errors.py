@@ -15,7 +15,7 @@ EdgeRNNError
 |   `-- OutputExistsError (FileExistsError)   the target exists and may not be replaced
 |-- DataError (ValueError)             training or validation data that cannot be used
 |-- RunError (OSError)                 a run folder is missing, broken or of another kind
-|-- TrainingError (RuntimeError)       training cannot go on: NaN or infinite loss or gradients
+|-- TrainingError (RuntimeError)       training cannot go on: NaN or infinite, or another process is lost
 |-- ExportError (RuntimeError)         a module cannot become a step model
 |   `-- ParityError                    the step model does not compute what its source computes
 |-- QuantizationError (RuntimeError)   nothing was quantized, or the model cannot be
@@ -81,7 +81,7 @@ class RunError(EdgeRNNError, OSError):
 
 
 class TrainingError(EdgeRNNError, RuntimeError):
-    """Training cannot go on, because a loss or a gradient is NaN or infinite."""
+    """Training cannot go on: a loss or a gradient is NaN or infinite, or another process is lost."""
 
 
 class ExportError(EdgeRNNError, RuntimeError):

@@ -6,10 +6,14 @@ The sequence transduction of Sutskever et al. (2014): an encoder, the state that
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgernn_runtime.beam import BeamSearch
 from edgernn_runtime.bundle import Bundle
 from edgernn_runtime.codecs import SymbolCodec
 from edgernn_runtime.errors import InputError
+from edgernn_runtime.sampling import Sampler
 
 MEMORY: Final = "memory"
 """The output of an encoder that keeps what it read last, `[batch, places, features]`; it reads no more than that."""
@@ -68,6 +72,7 @@ class Transducer:
         self._encoder = bundle.stages[self._name].stream()
         self._search = BeamSearch(bundle.model, width=width, length_penalty=length_penalty)
         self._max_tokens = max_tokens
+        self._sampler = Sampler(0.0, allowed=tuple(i for i in range(self._target.size) if i != self._target.begin))
 
     def transduce(self, text: str) -> Transduction:
         """Return what the model makes of a text; the most probable one that the search found.
@@ -83,14 +88,10 @@ class Transducer:
 
     def alternatives(self, text: str) -> tuple[Transduction, ...]:
         """Return what a text may become, the most probable first, `width` at most; errors as `transduce`."""
-        tokens = self._source.encode(self._folded(text.strip()))
-        if not len(tokens):
-            raise InputError("there is nothing to read: the text is empty")
-        if self._longest is not None and len(tokens) > self._longest:
-            raise InputError(f"{text!r} has {len(tokens)} symbols; the model reads {self._longest} at most")
+        tokens = self._tokens(text)
         self._encoder.reset()
         self._encoder.run(tokens)
-        state = self._bundle.initial_state({self._name: self._encoder})
+        state = self._bundle.initial_state({self._name: self._encoder}, sampler=self._sampler)
         return tuple(
             Transduction(
                 self._target.text(found.tokens),
@@ -100,6 +101,18 @@ class Transducer:
             )
             for found in self._search.run(state, max_tokens=self._max_tokens)
         )
+
+    def check(self, text: str) -> None:
+        """Check that the model can read a text, without letting it; errors as in `transduce`."""
+        self._tokens(text)
+
+    def _tokens(self, text: str) -> NDArray[np.int64]:
+        tokens = self._source.encode(self._folded(text.strip()))
+        if not len(tokens):
+            raise InputError("there is nothing to read: the text is empty")
+        if self._longest is not None and len(tokens) > self._longest:
+            raise InputError(f"{text!r} has {len(tokens)} symbols; the model reads {self._longest} at most")
+        return tokens
 
     def _folded(self, text: str) -> str:
         """Return a text with each letter in lower case that the model knows only so."""

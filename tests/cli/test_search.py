@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,23 @@ def test_a_search_that_goes_on_tries_what_an_uninterrupted_one_does(text: Path, 
     call("search", "text", "--data", text, *TINY, "--trials", 1, "-o", folder)
     call("search", "text", "-o", folder, "--resume", "--trials", 3, "--threads", 1)
     assert values_of(searched) == values_of(folder)
+
+
+def test_a_trial_goes_on_whose_worker_ended_before_its_first_checkpoint(
+    text: Path, searched: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "search"
+    call("search", "text", "--data", text, *TINY, "--trials", 1, "-o", folder)
+    begun = folder / "trials" / "0001"
+    begun.mkdir()
+    shutil.copy(searched / "trials" / "0001" / "run.json", begun)
+    call("search", "text", "-o", folder, "--resume", "--trials", 2, "--threads", 1)
+    assert values_of(searched)[:2] == values_of(folder)
+
+
+def test_a_search_that_was_moved_keeps_its_answer(searched: Path, tmp_path: Path, edgernn: Edgernn) -> None:
+    moved = Path(shutil.copytree(searched, tmp_path / "moved?"))
+    assert edgernn("search", "text", "-o", moved, "--resume", "--trials", 3, "--json").json["model"] is not None
 
 
 def test_a_search_whose_trials_are_done_prints_its_answer_again(searched: Path, edgernn: Edgernn) -> None:

@@ -10,16 +10,17 @@ from scipy.linalg import solve_toeplitz
 
 from edgernn.models.linear_prediction import ORDER, PREEMPHASIS, LinearPrediction, levinson
 from edgernn.models.vocoder import LEVELS, expand, quantized
-from edgernn.speech.corpus import PAUSE, read_corpus, spoken_corpus, spoken_phonemes, spoken_utterance
+from edgernn.speech.corpus import read_corpus, spoken_corpus, spoken_phonemes, spoken_utterance
 from edgernn.speech.frames import speech_frames
 from edgernn.speech.pairs import spoken_pairs
 from edgernn.speech.pitch import track_pitch
-from edgernn.speech.recogniser import DIGITS, DigitRecogniser, share_right
+from edgernn.speech.recogniser import DigitRecogniser, share_right
 from edgernn.speech.scores import likeness
 from edgernn.speech.sentences import make_sentences
 from edgernn.tasks.vocoder.excitation import excitations
 from edgernn_runtime.codecs import MelCodec
 from edgernn_runtime.errors import DataError
+from edgernn_runtime.voice.pronunciation import PAUSE
 from edgernn_runtime.voice.spectrogram import griffin_lim, log_mel
 
 CODEC = MelCodec()
@@ -183,7 +184,7 @@ def test_a_recogniser_hears_digits_and_scores_tell_a_whisper_from_a_voice() -> N
     sounds = [spoken_utterance(text).samples for text in texts]
     judge = DigitRecogniser()
     assert share_right([text.split() for text in texts], [judge.digits(each) for each in sounds]) > 0.9
-    assert judge.digits(np.zeros(8_000, np.float32)) == () or set(judge.digits(sounds[0])) <= set(DIGITS)
+    assert judge.digits(np.zeros(8_000, np.float32)) == ()
     good = likeness(sounds[0], griffin_lim(log_mel(sounds[0], CODEC), CODEC), CODEC)
     whisper = np.random.default_rng(0).standard_normal(len(sounds[0])).astype(np.float32) * np.abs(sounds[0])
     bad = likeness(sounds[0], whisper, CODEC)

@@ -21,10 +21,12 @@ from edgernn.tasks.text.objective import evaluate
 from edgernn.tasks.text.segments import Segments
 from edgernn.tasks.text.settings import TextSettings
 from edgernn.training import Run, Trainer, TrainingResult
+from edgernn.training.checkpoint import Chances, Position, read_checkpoint, restore_checkpoint, save_checkpoint
 from edgernn.training.curve import write_curve
 from edgernn.training.regularization import penalty
 from edgernn.training.tensors import read_tensors
 from edgernn.training.trainer import read_metrics
+from edgernn.training.window import Window
 from edgernn_runtime.errors import DataError, InputError, OutputExistsError, RunError, TrainingError
 
 TEXT = "the quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 60
@@ -253,3 +255,18 @@ def test_the_loss_curve_is_a_picture(tmp_path: Path) -> None:
     train(run)
     write_curve(run)
     assert run.curve_file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_weights_that_had_no_gradient_yet_go_on_where_a_task_says_so(tmp_path: Path) -> None:
+    model = torch.nn.ModuleDict({"used": torch.nn.Linear(2, 2), "idle": torch.nn.Linear(2, 2)})
+    optimizer = torch.optim.AdamW(model.parameters())
+    model["used"](torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    save_checkpoint(
+        tmp_path / "c.safetensors", position=Position(step=1), model=model, optimizer=optimizer, state=(),
+        chances=Chances(torch.get_rng_state(), ()), window=Window(),
+    )  # fmt: skip
+    found = read_checkpoint(tmp_path / "c.safetensors")
+    restore_checkpoint(found, model=model, optimizer=optimizer, like=(), idle_weights=True)
+    with pytest.raises(RunError, match="moments are missing"):
+        restore_checkpoint(found, model=model, optimizer=optimizer, like=())

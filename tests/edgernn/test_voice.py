@@ -13,19 +13,21 @@ import pytest
 import torch
 
 from edgernn.models.acoustic import AcousticModel, places
-from edgernn.models.vocoder import PRUNED, Past, Vocoder, drawn_level, expand, share
-from edgernn.speech.corpus import PAUSE, spoken_corpus
+from edgernn.models.vocoder import PRUNED, BlockStep, Past, Vocoder, drawn_level, expand, share
+from edgernn.speech.corpus import spoken_corpus
 from edgernn.speech.voice_folder import write_voice
 from edgernn.tasks import find_task
 from edgernn.tasks.acoustic.data import AcousticData
 from edgernn.tasks.acoustic.settings import AcousticSettings
 from edgernn.tasks.vocoder.data import VocoderData
+from edgernn.tasks.vocoder.objective import window_logits
 from edgernn.tasks.vocoder.settings import VocoderSettings
 from edgernn_export import export_bundle, quantize
 from edgernn_runtime import load, load_bundle
 from edgernn_runtime.errors import DataError, InputError, ModelFileError, OutputExistsError, SpecError
 from edgernn_runtime.voice import Voice, load_voice
 from edgernn_runtime.voice.clock import Clock
+from edgernn_runtime.voice.pronunciation import PAUSE
 from edgernn_runtime.voice.wav import write_wav
 
 LITTLE = 0.25  # minutes of speech
@@ -141,6 +143,27 @@ def test_windows_hold_what_was_before_each_sample(vocoder: tuple) -> None:
     np.testing.assert_allclose(windows.recent[1:, ..., :block], windows.recent[:-1, ..., block:])
 
 
+def test_a_block_is_drawn_from_what_training_gave_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = trained("vocoder", VocoderSettings(minutes=LITTLE, head=12, window=3, block=2, noise=0.0, **SMALL))
+    windows, blocks = data.held_out(), data.codec.hop // 2
+    drawn, levels = [], iter(windows.levels.transpose(1, 2).flatten(0, 1))
+
+    def draw(logits: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        drawn.append(logits)
+        return next(levels).unsqueeze(1)
+
+    monkeypatch.setattr("edgernn.models.vocoder.drawn_level", draw)
+    rows = windows.levels.shape[1]
+    states = (windows.samples[0, :, 0], windows.recent[0, :, :2], torch.zeros(rows, 1), *model.stack.init(rows))
+    with torch.inference_mode():
+        expected = torch.cat([each.transpose(0, 1) for each in window_logits(model, windows)])  # [samples, batch, ...]
+        for step in range(2 * blocks):
+            frames = windows.frames[step // blocks]
+            predictor = model.prediction(frames[:, -1, : data.codec.bands])
+            _, *states = BlockStep(model)(model.conditions(frames), predictor, torch.zeros(rows, 2), *states)
+    np.testing.assert_allclose(expected[: len(drawn)], torch.stack(drawn), atol=1e-3)
+
+
 def test_levels_are_drawn_as_often_as_they_are_probable() -> None:
     logits = torch.tensor([[0.0, 1.0, -1.0, 2.0]]).log_softmax(1)
     uniforms = (torch.arange(4_000) + 0.5).unsqueeze(1) / 4_000
@@ -189,9 +212,10 @@ def test_durations_keep_their_time(voice: Voice, parts: Path) -> None:
     [
         ("", "nothing to say"),
         ("?!", "nothing to say"),
-        ("naïve", "trained without 'ï'"),
+        ("naïve", "cannot pronounce 'naïve': the model was trained without 'ï'"),
         ("привет", "trained without 'п'"),
         ("5 €", "'€' .* cannot be pronounced"),
+        ("zoo " + 40 * "o", "has 40 symbols; the model reads 32 at most"),
     ],
 )
 def test_what_cannot_be_said_is_refused_before_any_sound(voice: Voice, text: str, message: str) -> None:
@@ -211,8 +235,9 @@ def test_a_language_that_the_voice_does_not_speak_is_refused(folder: Path) -> No
     ("change", "message"),
     [
         ({"version": 2}, "has version 2; this code reads version 1"),
-        ({"acoustic": "../other"}, "acoustic must be a name in the voice's own folder"),
-        ({"acoustic": 3}, "acoustic must be a name in the voice's own folder"),
+        ({"acoustic": "../other"}, "acoustic must be a folder in the voice's own"),
+        ({"acoustic": ".."}, "acoustic must be a folder in the voice's own"),
+        ({"acoustic": 3}, "acoustic must be a name, got 3"),
         ({"extra": 1}, "is no voice"),
     ],
 )
@@ -256,6 +281,16 @@ def test_recordings_without_phonemes_train_no_acoustic_model(tmp_path: Path) -> 
         find_task("acoustic").read(AcousticSettings(data=tmp_path))
 
 
+def test_one_utterance_or_a_moment_of_sound_trains_nothing(tmp_path: Path) -> None:
+    sound = spoken_corpus(0.02, seed=0, rate_hz=16_000).utterances[0].samples
+    write_wav(tmp_path / "a.wav", [sound], rate_hz=16_000)
+    with pytest.raises(DataError, match="another one to be held out; record more than one"):
+        find_task("vocoder").read(VocoderSettings(data=tmp_path))
+    write_wav(tmp_path / "b.wav", [sound[:100]], rate_hz=16_000)
+    with pytest.raises(DataError, match=r"b\.wav has 100 samples"):
+        find_task("vocoder").read(VocoderSettings(data=tmp_path))
+
+
 def test_silence_trains_nothing(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_wav(tmp_path / f"{name}.wav", [np.zeros(32_000, np.float32)], rate_hz=16_000)
@@ -283,13 +318,13 @@ def test_a_wav_file_is_whole_or_not_there(voice: Voice, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "int4"])
 def test_a_quantized_voice_speaks(parts: Path, vocoder: tuple, tmp_path: Path, precision: str) -> None:
-    recordings = vocoder[1].recordings("valid")
+    recording = vocoder[1].recordings("valid")["model"].head(400)
     report = quantize(
-        parts / "vocoder", tmp_path / "vocoder", precision, {name: each.head(400) for name, each in recordings.items()}
+        parts / "vocoder", tmp_path / "vocoder", precision=precision, recording=recording, calibration=recording
     )
-    assert report.nodes
+    assert len(report.nodes) == 6
     quantized = load(tmp_path / "vocoder")
-    sound = quantized.stream(seed=1).run(np.repeat(recordings["model"].inputs["frame"][:1], 50, axis=0))
+    sound = quantized.stream(seed=1).run(np.repeat(recording.inputs["frame"][:1], 50, axis=0))
     assert np.isfinite(sound).all()
 
 

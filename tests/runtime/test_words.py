@@ -40,6 +40,7 @@ def test_a_number_is_what_its_words_say(number: int) -> None:
         ("007", "zero zero seven"),
         ("3.05", "three point zero five"),
         ("1000000", "one million"),
+        ("-12", "minus twelve"),
         ("1234567890123", "one two three four five six seven eight nine zero one two three"),
     ],
 )
@@ -54,13 +55,24 @@ def test_punctuation_and_new_lines_part_phrases() -> None:
     ]
 
 
+def test_signs_and_groups_belong_to_numbers() -> None:
+    found = phrases("From -5 to 1,200,000 men, 3-5, b2, 12,34")
+    assert [
+        ("from", "minus", "five", "to", "one", "million", "two", "hundred", "thousand", "men"),
+        ("three", "five"),
+        ("b", "two"),
+        ("twelve",),
+        ("thirty", "four"),
+    ] == [phrase.words for phrase in found]
+
+
 @pytest.mark.parametrize("text", ["", "   ", "...", "(-)"])
 def test_nothing_to_say_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="nothing to say"):
         phrases(text)
 
 
-@pytest.mark.parametrize(("text", "sign"), [("5 €", "€"), ("a_b", "_"), ("👋 hi", "👋")])
+@pytest.mark.parametrize(("text", "sign"), [("5 €", "€"), ("a_b", "_"), ("👋 hi", "👋"), ("1 ²", "²")])
 def test_a_sign_that_cannot_be_pronounced_is_named(text: str, sign: str) -> None:
     with pytest.raises(InputError, match=f"'{sign}' .* cannot be pronounced"):
         phrases(text)

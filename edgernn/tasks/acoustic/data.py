@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgernn.models.acoustic import NEIGHBOURS, WINDOW
-from edgernn.speech.corpus import PAUSE, Corpus, Utterance
+from edgernn.speech.corpus import Corpus, Utterance
 from edgernn.speech.frames import is_silent, speech_frames
 from edgernn.tasks.acoustic.settings import AcousticSettings
 from edgernn.tasks.calibration import even_sequences
@@ -21,6 +21,7 @@ from edgernn_export.recording import Recording
 from edgernn_runtime.codecs import MelCodec, SymbolCodec
 from edgernn_runtime.errors import DataError
 from edgernn_runtime.spec_json import codec_to_json
+from edgernn_runtime.voice.pronunciation import PAUSE
 
 
 @dataclass(frozen=True, slots=True)

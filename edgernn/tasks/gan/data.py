@@ -51,7 +51,8 @@ class GanData(Data):
             longest = max(map(len, (*recordings.train, *recordings.held)))
             raise DataError(f"the longest recording has {longest} rows, and a window {steps}; use a smaller --window")
         mean, deviations = rows.mean(axis=0), rows.std(axis=0)
-        flat = [name for name, each in zip(recordings.columns, deviations, strict=True) if not each > _SMALLEST]
+        least = _SMALLEST * np.abs(rows).max(axis=0)
+        flat = [name for name, is_flat in zip(recordings.columns, ~(deviations > least), strict=True) if is_flat]
         if flat:
             raise DataError(f"column {flat[0]} never changes; leave it out with --columns")
         means = tuple(map(float, mean))

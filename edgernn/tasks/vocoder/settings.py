@@ -20,7 +20,7 @@ class VocoderSettings(Settings):
     minutes: Annotated[float, Setting("Minutes that eSpeak NG speaks.", above=0, most=600)] = 15.0
     voice: Annotated[str, Setting("The voice of eSpeak NG.")] = "en-us+edward"
     head: Annotated[int, Setting("Features of the network that draws a sample.", least=1, most=4096)] = 96
-    block: Annotated[int, Setting("Samples that one step makes; 200 must be a multiple.", least=1, most=200)] = 8
+    block: Annotated[int, Setting("Samples that one step makes; 200 must be a multiple.", least=2, most=200)] = 8
     window: Annotated[int, Setting("Frames of a training sequence.", least=2, most=4096)] = 12
     noise: Annotated[
         float, Setting("Deviation of the noise on past samples in training, in steps of mu-law.", least=0)

@@ -5,6 +5,7 @@ Without `-o`, raw 16-bit samples go to stdout as they are made, for a player suc
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -21,19 +22,23 @@ def main() -> int:
     parser.add_argument("text", help="what is said")
     parser.add_argument("-o", "--output", type=Path, help="a .wav file; without it, raw samples go to stdout")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
+    parser.add_argument("--force", action="store_true", help="replace an existing output file")
     options = parser.parse_args()
     try:
         voice = load_voice(options.voice)
         clock = Clock(voice.rate_hz)
         sound = clock.pass_on(voice.speak(options.text, seed=options.seed))
         if options.output is not None:
-            write_wav(options.output, sound, rate_hz=voice.rate_hz)
+            write_wav(options.output, sound, rate_hz=voice.rate_hz, overwrite=options.force)
         else:
             for piece in sound:
                 sys.stdout.buffer.write(pcm(piece))
                 sys.stdout.buffer.flush()
     except EdgeRNNError as error:
         sys.stderr.write(f"error: {error}\n")
+        return 1
+    except BrokenPipeError:  # the player has quit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     timing = clock.timing
     sys.stderr.write(

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from edgernn_runtime.bundle import Bundle
 from edgernn_runtime.codecs import SymbolCodec
 
+DURATIONS: Final = "durations"
+"""The stage of an acoustic model that says how long phonemes last."""
+
 _LONGEST: Final = 160
 """Frames of a phoneme at most, two seconds: what is longer is an error of the model."""
 
@@ -20,9 +23,9 @@ class Acoustics:
 
     def __init__(self, bundle: Bundle) -> None:
         """Make the streams of a bundle with the stages `durations` and `frames`."""
-        self._durations = bundle.stages["durations"].stream()
+        self._durations = bundle.stages[DURATIONS].stream()
         self._stream = bundle.model.stream()
-        codec = cast("SymbolCodec", bundle.stages["durations"].spec.codec)
+        codec = cast("SymbolCodec", bundle.stages[DURATIONS].spec.codec)
         self._tokens = {symbol: token for token, symbol in enumerate(codec.symbols)}
         self._size = bundle.model.spec.main_input.sized(1)[1]
         self._made = 0

@@ -19,14 +19,13 @@ class Pronunciation:
     def __init__(self, bundle: Bundle) -> None:
         """Make the streams of a bundle that turns words into phonemes."""
         self._transducer = Transducer(bundle)
-        self._letters = frozenset(bundle.stages["encode"].spec.codec.symbols)  # type: ignore[union-attr]
         self._known: dict[str, tuple[str, ...]] = {}
 
     def phonemes(self, text: str) -> Iterator[str]:
         """Return the phonemes of a text, each word pronounced when it is asked for; pauses around each phrase.
 
         Raises:
-            InputError: If the text holds nothing to say, or a letter that the voice cannot pronounce; before any word
+            InputError: If the text holds nothing to say, or a word that the voice cannot pronounce; before any word
                 is pronounced.
         """
         found = phrases(text)
@@ -47,9 +46,7 @@ class Pronunciation:
         yield PAUSE
 
     def _check(self, word: str) -> None:
-        foreign = [letter for letter in word if letter not in self._letters]
-        if foreign:
-            raise InputError(
-                f"the voice cannot pronounce {word!r}: it was trained without {foreign[0]!r} "
-                f"(U+{ord(foreign[0]):04X}); write the word with other letters"
-            )
+        try:
+            self._transducer.check(word)
+        except InputError as error:
+            raise InputError(f"the voice cannot pronounce {word!r}: {error}") from error

@@ -25,6 +25,8 @@ def transform(samples: Samples, codec: MelCodec) -> Spectrum:
         codec: The layout of the frames.
     """
     frames = len(samples) // codec.hop
+    if not frames:
+        return np.zeros((0, codec.window // 2 + 1), np.complex64)
     before = (codec.window - codec.hop) // 2
     padded = np.pad(samples[: frames * codec.hop], (before, codec.window - codec.hop - before))
     views = np.lib.stride_tricks.sliding_window_view(padded, codec.window)[:: codec.hop]

@@ -11,9 +11,9 @@ from edgernn_runtime.bundle import Bundle, load_bundle
 from edgernn_runtime.codecs import MelCodec, SymbolCodec
 from edgernn_runtime.errors import InputError, SpecError
 from edgernn_runtime.providers import ProviderRequest
-from edgernn_runtime.spec import Spec
-from edgernn_runtime.voice.acoustics import Acoustics
-from edgernn_runtime.voice.pronunciation import Pronunciation
+from edgernn_runtime.transducer import Transducer
+from edgernn_runtime.voice.acoustics import DURATIONS, Acoustics
+from edgernn_runtime.voice.pronunciation import PAUSE, Pronunciation
 from edgernn_runtime.voice.spectrogram import griffin_lim
 from edgernn_runtime.voice.voice_spec import read_voice
 
@@ -21,6 +21,9 @@ Samples = NDArray[np.float32]
 
 CONDITION: Final = "condition"
 """The stage of a vocoder that takes frames."""
+
+FRAMES: Final = "frames"
+"""The stage of an acoustic model that gives frames."""
 
 
 class Voice:
@@ -41,11 +44,7 @@ class Voice:
         """
         self.language = language
         self._phonemes, self._acoustic, self._vocoder = phonemes, acoustic, vocoder.model
-        self.mel = check_parts(
-            phonemes.model.spec,
-            {name: model.spec for name, model in acoustic.stages.items()},
-            {name: model.spec for name, model in vocoder.stages.items()},
-        )
+        self.mel = _checked(phonemes, acoustic, vocoder)
         self._blocks = self.mel.hop // vocoder.model.spec.main_output.frames
 
     @property
@@ -135,24 +134,25 @@ def load_voice(
     return Voice(spec.language, **parts)
 
 
-def check_parts(phonemes: Spec, acoustic: dict[str, Spec], vocoder: dict[str, Spec]) -> MelCodec:
-    """Return the layout of the frames of a voice.
-
-    Args:
-        phonemes: What turns words into phonemes.
-        acoustic: The stages of what turns phonemes into frames, `durations` and `frames`.
-        vocoder: The stages of what turns frames into samples.
-
-    Raises:
-        SpecError: If one does not give what the next one takes.
-    """
-    said = phonemes.codec
-    known = acoustic["durations"].codec if "durations" in acoustic else None
-    made = acoustic["frames"].codec if "frames" in acoustic else None
-    taken = vocoder[CONDITION].codec if CONDITION in vocoder else None
-    if not isinstance(said, SymbolCodec) or not isinstance(known, SymbolCodec) or not isinstance(made, MelCodec):
-        raise SpecError("a voice takes a bundle from words to phonemes, and an acoustic model with its durations")
-    unknown = [each for each in said.symbols if each not in known.symbols and each not in _marks(said)]
+def _checked(phonemes: Bundle, acoustic: Bundle, vocoder: Bundle) -> MelCodec:
+    """Return the layout of the frames of a voice; SpecError if a part does not give what the next one takes."""
+    try:
+        Transducer(phonemes)
+    except InputError as error:
+        raise SpecError(f"a voice takes a bundle from words to phonemes: {error}") from error
+    said = phonemes.model.spec.codec
+    known, made, taken = (
+        bundle.stages[stage].spec.codec if stage in bundle.stages else None
+        for bundle, stage in ((acoustic, DURATIONS), (acoustic, FRAMES), (vocoder, CONDITION))
+    )
+    if not isinstance(known, SymbolCodec) or known.symbols[0] != PAUSE or not isinstance(made, MelCodec):
+        raise SpecError(
+            f"a voice takes an acoustic model with the stages {DURATIONS}, whose first phoneme is {PAUSE!r}, and "
+            f"{FRAMES}, which says how its frames are laid out"
+        )
+    assert isinstance(said, SymbolCodec)  # noqa: S101, a transducer writes symbols
+    marks = {said.symbols[mark] for mark in (said.begin, said.end) if mark is not None}
+    unknown = [each for each in said.symbols if each not in {*known.symbols, *marks}]
     if unknown:
         raise SpecError(
             f"the acoustic model was trained without the phonemes {', '.join(unknown[:5])}; train the model of "
@@ -160,8 +160,7 @@ def check_parts(phonemes: Spec, acoustic: dict[str, Spec], vocoder: dict[str, Sp
         )
     if made != taken:
         raise SpecError(f"the acoustic model makes frames of {made}, and the vocoder takes {taken}")
+    block = vocoder.model.spec.main_output.frames
+    if made.hop % block or vocoder.model.spec.rate_hz != made.rate_hz:
+        raise SpecError(f"the vocoder makes {block} samples a step, which do not fill the {made.hop} of a frame")
     return made
-
-
-def _marks(codec: SymbolCodec) -> set[str]:
-    return {codec.symbols[mark] for mark in (codec.begin, codec.end) if mark is not None}

@@ -56,6 +56,8 @@ def read_voice(folder: Path) -> VoiceSpec:
     if version != VOICE_VERSION:
         raise SpecError(f"{path} has version {version!r}; this code reads version {VOICE_VERSION}")
     for name, value in content.items():
-        if not isinstance(value, str) or not value or (name != "language" and Path(value).name != value):
-            raise SpecError(f"{path}: {name} must be a name in the voice's own folder, got {value!r}")
+        if not isinstance(value, str) or not value:
+            raise SpecError(f"{path}: {name} must be a name, got {value!r}")
+        if name != "language" and (Path(value).name != value or value == ".."):
+            raise SpecError(f"{path}: {name} must be a folder in the voice's own, got {value!r}")
     return VoiceSpec(**content)

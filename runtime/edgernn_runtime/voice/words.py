@@ -13,7 +13,9 @@ ONES: Final = (
 TENS: Final = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 SCALES: Final = ("", "thousand", "million", "billion")
 
-_TOKEN: Final = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+(?:['’][^\W\d_]+)*|[.!?;:,\n]|\S")  # noqa: RUF001, an apostrophe
+_NUMBER: Final = r"(?:(?<!\w)-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?"
+_WORD: Final = r"[^\W\d_]+(?:['’][^\W\d_]+)*"  # noqa: RUF001, an apostrophe
+_TOKEN: Final = re.compile(rf"{_NUMBER}|{_WORD}|[.!?;:,\n]|\S")
 _PAUSES: Final = ".!?;:,\n"
 _SILENT: Final = "\"'()[]{}-–—“”‘’…"  # noqa: RUF001, punctuation that is not spoken
 _LONGEST_NUMBER: Final = 12
@@ -33,8 +35,8 @@ class Phrase:
 def phrases(text: str) -> tuple[Phrase, ...]:
     """Return a text as phrases of words that can be looked up: pauses where it has punctuation or a new line.
 
-    Numbers are spelled out: `47` as forty seven, digits behind a point one by one, and a number that begins with 0 or
-    is longer than twelve digits digit by digit.
+    Numbers are spelled out: `-47` as minus forty seven, `1,000` as one thousand, digits behind a point one by one, and
+    a number that begins with 0 or is longer than twelve digits digit by digit.
 
     Raises:
         InputError: If nothing of it can be spoken, or a character that is neither letter, number nor punctuation
@@ -50,8 +52,8 @@ def phrases(text: str) -> tuple[Phrase, ...]:
             if words:
                 made.append(Phrase(tuple(words)))
             words = []
-        elif token[0].isdigit():
-            words += number_words(token)
+        elif token[-1].isdecimal():
+            words += number_words(token.replace(",", ""))
         elif token[0].isalpha():
             words.append(token.lower().replace("’", "'"))  # noqa: RUF001, an apostrophe
         elif token not in _SILENT:
@@ -71,6 +73,8 @@ def number_words(number: str) -> list[str]:
     >>> " ".join(number_words("3.14"))
     'three point one four'
     """
+    if number.startswith("-"):
+        return ["minus", *number_words(number[1:])]
     whole, _, digits = number.partition(".")
     spelled = [ONES[int(digit)] for digit in digits]
     if len(whole) > _LONGEST_NUMBER or (len(whole) > 1 and whole.startswith("0")):
