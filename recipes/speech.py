@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 from road import PRECISIONS, edgernn, print_table
 from scipy.signal import lfilter
 
@@ -247,7 +249,7 @@ def _draw(text: Text, voices: Mapping[str, Voice], path: Path) -> None:
     voice = voices["float32"]
     sounds = {"original": text.sound, "Griffin-Lim, from text": voice.speak_plainly(text.text)}
     sounds |= {f"vocoder {precision}, from text": _spoken(each, text.text) for precision, each in voices.items()}
-    figure = Figure(figsize=(8, 7), layout="constrained")
+    figure = Figure(figsize=(9, 7), layout="constrained")
     for axes, (name, sound) in zip(figure.subplots(len(sounds), 1, sharex=True), sounds.items(), strict=True):
         bands = log_mel(sound, voice.mel)
         axes.imshow(
@@ -257,7 +259,9 @@ def _draw(text: Text, voices: Mapping[str, Voice], path: Path) -> None:
         axes.set_ylabel("mel band")
         axes.set_title(name, fontsize="small", loc="left")
     axes.set_xlabel(f'seconds of "{text.text}"')
-    figure.savefig(path, dpi=70)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=64)
+    Image.open(picture).convert("RGB").quantize(32).save(path, optimize=True)  # a fifth of the bytes
 
 
 if __name__ == "__main__":
