@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgernn.cells import State, make_stack
+from edgernn.models.begin_step import BeginStep
 from edgernn.models.state_specs import state_specs
 from edgernn_export import StagedModules, StepModule
 from edgernn_runtime.bundle_spec import Link
@@ -163,32 +164,6 @@ class EncodeStep(nn.Module):
         return (y, memory, *after, memory)
 
 
-class BeginStep(nn.Module):
-    """The decoder's initial state as a `StepModule`: `forward(last) -> states`."""
-
-    def __init__(self, model: Seq2Seq) -> None:
-        """Wrap a model; it is put into evaluation mode."""
-        super().__init__()
-        self.model = model.eval()
-
-    @property
-    def spec(self) -> Spec:
-        """The interface of the step."""
-        decoder = self.model.decoder
-        return Spec(
-            inputs=(TensorSpec("last", "float32", (BATCH, self.model.config.hidden), "condition"),),
-            outputs=tuple(
-                TensorSpec(name, "float32", (BATCH, *tensor.shape[1:]), "params")
-                for name, tensor in zip(decoder.state_names, decoder.init(1), strict=True)
-            ),
-            states=(),
-        )
-
-    def forward(self, last: Tensor) -> tuple[Tensor, ...]:
-        """Return the states that the decoder begins with, for the encoder's last outputs float32 `[batch, hidden]`."""
-        return self.model.initial(last)
-
-
 class DecodeStep(nn.Module):
     """The decoder as a `StepModule`: `forward(symbol, [memory], *states) -> (logits, *states)`."""
 
@@ -232,7 +207,8 @@ def stages(model: Seq2Seq) -> StagedModules:
     `encode` has a stream of its own, which reads a text; `begin` makes the decoder's state of what it computed last;
     `decode` writes.
     """
-    steps: dict[str, StepModule] = {"encode": EncodeStep(model), "begin": BeginStep(model), "decode": DecodeStep(model)}
+    begin = BeginStep(model, TensorSpec("last", "float32", (BATCH, model.config.hidden), "condition"))
+    steps: dict[str, StepModule] = {"encode": EncodeStep(model), "begin": begin, "decode": DecodeStep(model)}
     links = [Link("encode", "last", "begin", "last")]
     links += [Link("encode", MEMORY, "decode", MEMORY)] if model.config.places else []
     links += [Link("begin", name, "decode", f"state.{name}") for name in model.decoder.state_names]

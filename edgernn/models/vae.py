@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from edgernn.cells import State, make_stack
+from edgernn.models.begin_step import BeginStep
 from edgernn.models.state_specs import state_specs
 from edgernn_export import StagedModules, StepModule
 from edgernn_runtime.bundle_spec import Link
@@ -121,32 +122,6 @@ class EncodeStep(nn.Module):
         return (mean, log_variance, *after)
 
 
-class BeginStep(nn.Module):
-    """The decoder's initial state as a `StepModule`: `forward(latent) -> states`."""
-
-    def __init__(self, model: RowVAE) -> None:
-        """Wrap a model; it is put into evaluation mode."""
-        super().__init__()
-        self.model = model.eval()
-
-    @property
-    def spec(self) -> Spec:
-        """The interface of the step."""
-        decoder = self.model.decoder
-        return Spec(
-            inputs=(latent_input(self.model.config),),
-            outputs=tuple(
-                TensorSpec(name, "float32", (BATCH, *tensor.shape[1:]), "params")
-                for name, tensor in zip(decoder.state_names, decoder.init(1), strict=True)
-            ),
-            states=(),
-        )
-
-    def forward(self, latent: Tensor) -> tuple[Tensor, ...]:
-        """Return the states that the decoder begins with, for latents float32 `[batch, latent]`."""
-        return self.model.initial(latent)
-
-
 class DecodeStep(nn.Module):
     """The decoder as a `StepModule`: `forward(row, [latent], *states) -> (pixels, *states)`."""
 
@@ -188,7 +163,8 @@ def stages(model: RowVAE) -> StagedModules:
     `encode` has a stream of its own, which reads the rows of a picture; `begin` makes the decoder's state of its
     mean, or of any latent; `decode` draws.
     """
-    steps: dict[str, StepModule] = {"encode": EncodeStep(model), "begin": BeginStep(model), "decode": DecodeStep(model)}
+    begin = BeginStep(model, latent_input(model.config))
+    steps: dict[str, StepModule] = {"encode": EncodeStep(model), "begin": begin, "decode": DecodeStep(model)}
     links = [Link("encode", "mean", "begin", "latent")]
     links += [Link("encode", "mean", "decode", "latent")] if model.config.every_step else []
     links += [Link("begin", name, "decode", f"state.{name}") for name in model.decoder.state_names]

@@ -121,8 +121,8 @@ def test_pairs_that_are_none_are_one_line_and_leave_no_run(
 
 def test_text_is_searched_too(alone: Path, edgernn: Edgernn) -> None:
     found = edgernn("generate", alone, "--prompt", "pack", "--beam", 4, "--max-tokens", 12, "--json")
-    records = [json.loads(line) for line in found.out.splitlines()]
-    assert 4 == len(records)
+    *records, summary = [json.loads(line) for line in found.out.splitlines()]
+    assert (4, {"found": 4, "width": 4, "tokens": 12}) == (len(records), summary)
     assert [12] * 4 == [len(each["text"]) for each in records]
     assert sorted((each["score"] for each in records), reverse=True) == [each["score"] for each in records]
     plain = edgernn("generate", alone, "--prompt", "pack", "--beam", 4, "--max-tokens", 12)

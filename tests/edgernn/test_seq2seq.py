@@ -44,7 +44,7 @@ def model_of(data: Seq2SeqData, told: Seq2SeqSettings) -> Seq2Seq:
     model: Seq2Seq = TASK.model(told, data.facts)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.8)
-    nn.init.constant_(model.head.bias[data.target.end], 2.0)
+    nn.init.constant_(model.head.bias[data.target.end], 1.0)
     return model.eval()
 
 

@@ -47,13 +47,14 @@ def evaluate(model: Seq2Seq, data: Seq2SeqData) -> Evaluation:
 
 
 def write_greedily(model: Seq2Seq, data: Seq2SeqData, words: Sequence[str]) -> list[list[str]]:
-    """Return what a model writes for words, the likeliest symbol each time."""
+    """Return what a model writes for words, the likeliest symbol each time; what begins a word it never writes."""
     batch = data.collated(data.encoded((word, ()) for word in words))
     last, memory = model.encode(batch.source, batch.lengths)
     state, symbol = model.initial(last), batch.fed[0]
     made: list[Tensor] = []
     for _ in range(_MORE * (len(batch.source) + 1)):
         logits, state = model.decode_step(symbol, memory, state)
+        logits[:, data.target.begin] = -torch.inf
         symbol = logits.argmax(-1)
         made.append(symbol)
         if all(data.target.end in row for row in torch.stack(made, dim=1).tolist()):
