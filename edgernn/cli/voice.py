@@ -36,7 +36,9 @@ def voice(
 def _trained_on(acoustic: Path) -> str:
     """Return what the run speaks that a bundle lies in."""
     from edgernn.training import Run
+    from edgernn_runtime.bundle_spec import read_bundle
 
+    read_bundle(acoustic)
     run = acoustic.absolute().parent
     if not (run / "run.json").is_file():
         raise InputError(f"{run} is no run folder, so say what the voice speaks: --language en-us")

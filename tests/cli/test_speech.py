@@ -61,7 +61,7 @@ def test_a_voice_says_a_text_to_a_file(runs: Path, tmp_path: Path, edgernn: Edge
     ("arguments", "message"),
     [
         (("",), "there is nothing to say in ''"),
-        (("naïve",), "the voice cannot pronounce 'naïve': it was trained without 'ï'"),
+        (("naïve",), "the voice cannot pronounce 'naïve': the model was trained without 'ï'"),
         (("5 €",), "'€' (U+20AC) cannot be pronounced"),
         (("zoo", "--language", "de"), "speaks en-us, and not de"),
     ],
@@ -116,10 +116,11 @@ def test_a_part_of_a_voice_goes_the_whole_road(runs: Path, tmp_path: Path, edger
     quantized = edgernn("quantize", model, "--precision", "int8", "-o", target, "--max-tokens", 500, "--json").json
     assert quantized["quality"]["metric"] == "snr_db"
     assert quantized["bytes_after"] < quantized["bytes_before"]
-    exact = edgernn("verify", model, "--against", runs / name, "--steps", 500, "--json").json
+    loud = ("--max-drift", 0.02)  # a vocoder that has learned nothing makes samples of up to 7
+    exact = edgernn("verify", model, "--against", runs / name, "--steps", 500, *loud, "--json").json
     assert exact["passed"]
     assert exact["teacher_forced"]["redrawn"] == (0 if name == "vocoder" else None)
     profiled = edgernn("profile", model, target, "--steps", 20, "--json").json["models"]
     assert [str(model), str(target)] == [each["path"] for each in profiled]
-    call("voice", *parts(runs, **{name: target}), "-o", tmp_path / "voice")
+    call("voice", *parts(runs, **{name: target}), "--language", "en-us", "-o", tmp_path / "voice")
     assert edgernn("speak", tmp_path / "voice", "zoo", "-o", tmp_path / "a.wav").code == 0
