@@ -3,20 +3,18 @@
 Needs what tests/material.txt names. Prints a table of docs/quantization.md.
 """
 
-import sys
 import tempfile
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, Final
 
-import espeakng_loader
 import numpy as np
 from numpy.typing import NDArray
 from road import edgernn, print_table
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "export" / "lifting"))
-from speech import RATE, speak
+from edgernn.speech.corpus import spoken_utterance
 
+RATE: Final = 16_000
 CHUNK: Final = 512
 CONTEXT: Final = 64
 SHIFT: Final = 128
@@ -73,12 +71,14 @@ def _speech() -> Frames:
     """Return minutes of speech at 16 kHz with pauses, and noise under it."""
     import pydoc_data.topics  # noqa: PLC0415, a large text
 
-    library, data = espeakng_loader.load_library(), espeakng_loader.get_data_path()
     rng = np.random.default_rng(0)
     parts: list[Frames] = []
     for text in pydoc_data.topics.topics.values():
         for sentence in text.replace("\n", " ").split(". ")[:3]:
-            parts += [speak(library, data, sentence[:200]), np.zeros(int(rng.integers(RATE)), np.float32)]
+            parts += [
+                spoken_utterance(sentence[:200], rate_hz=RATE, voice="en-us").samples,
+                np.zeros(int(rng.integers(RATE)), np.float32),
+            ]
         if sum(map(len, parts)) > MINUTES * 60 * RATE:
             break
     whole = np.concatenate(parts)

@@ -13,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgernn.speech.corpus import spoken_utterance
 from edgernn_export import LiftOptions, export, lift, lift_onnx, onnx_module
 from edgernn_runtime import load
 from edgernn_runtime.errors import InputError, LiftError
 
-sys.path.insert(0, str(Path(__file__).parent))
-from speech import RATE, speak
-
+RATE = 16_000
 CHUNK, CONTEXT = 512, 64
 MINUTES = 10
 
@@ -27,9 +26,8 @@ MINUTES = 10
 @pytest.fixture(scope="module")
 def speech() -> NDArray[np.float32]:
     """Return some seconds of speech, with silence around and noise under it."""
-    espeak = pytest.importorskip("espeakng_loader", reason="tests/material.txt is not installed")
     text = "One, two, three. The quick brown fox jumps over the lazy dog. Good morning; it is half past nine."
-    audio = speak(espeak.load_library(), espeak.get_data_path(), text)
+    audio = spoken_utterance(text, rate_hz=RATE, voice="en-us").samples
     silence = np.zeros(RATE // 2, np.float32)
     noise = np.random.default_rng(0).normal(0, 0.003, len(audio) + RATE).astype(np.float32)
     whole = np.concatenate([silence, audio, silence]) + noise
