@@ -11,7 +11,7 @@ from rich.table import Table
 from edgernn.cli.console import messages, new_table, print_json, print_message, print_table, print_text
 from edgernn.cli.interruption import EXIT_INTERRUPT, interruption
 from edgernn.cli.options import Json, given
-from edgernn.cli.task_commands import TaskCommands, option, setting_options, task_command
+from edgernn.cli.task_commands import TaskCommands, Threads, option, setting_options, task_command
 from edgernn_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ Storage = Annotated[
     ),
 ]
 Study = Annotated[str | None, typer.Option(help="What the search is called in the database (default: the task).")]
-Threads = Annotated[int | None, typer.Option(min=1, max=256, help="Threads of torch (default: its own choice).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a search, or join it as one more worker.")]
 
 

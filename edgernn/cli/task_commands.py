@@ -1,6 +1,7 @@
 """Commands that there is one of for each installed task, with the fields of the task's settings as options."""
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
     from edgernn.tasks.task import AnyTask
 
 
-class TaskCommands(TyperGroup):
+Threads = Annotated[int | None, typer.Option(min=1, max=256, help="Threads of torch (default: its own choice).")]
+
+
+class TaskCommands(TyperGroup, ABC):
     """The installed tasks as commands; each is loaded when it is asked for. A subclass says what its command is."""
 
+    @abstractmethod
     def command_of(self, task: "AnyTask") -> object:
         """Return the command of a task."""
-        raise NotImplementedError
 
     def list_commands(self, _: typer.Context) -> list[str]:  # type: ignore[override]
         """Return the names of the tasks."""

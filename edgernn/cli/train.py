@@ -10,7 +10,7 @@ import typer
 from edgernn.cli.console import messages, print_json, print_message, print_text, print_warning
 from edgernn.cli.interruption import EXIT_INTERRUPT, interruption
 from edgernn.cli.options import Json, given
-from edgernn.cli.task_commands import TaskCommands, option, setting_options, task_command
+from edgernn.cli.task_commands import TaskCommands, Threads, option, setting_options, task_command
 from edgernn_runtime.errors import DataError, EdgeRNNError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ EXIT_ERROR = 1
 _CHANGEABLE = ("max_steps", "max_seconds", "threads", "json", "output", "resume")
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="The run folder.")]
-Threads = Annotated[int | None, typer.Option(min=1, max=256, help="Threads of torch (default: its own choice).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
 
 

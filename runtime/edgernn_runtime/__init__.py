@@ -50,9 +50,9 @@ __version__ = "0.1.0"
 
 _LATER: Final = {
     "AsyncPool": "pool",
-    "BeamSearch": "beam",
     "AsyncStream": "pool",
     "AsyncText": "pool",
+    "BeamSearch": "beam",
     "Bundle": "bundle",
     "BundleSpec": "bundle_spec",
     "Hypothesis": "beam",

