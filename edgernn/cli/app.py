@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from edgernn import __version__
 from edgernn.cli import (
     bench,
+    compile,  # noqa: A004, the command's name
     demo,
     export,
     generate,
@@ -41,6 +42,7 @@ COMMANDS: Final = (
     "verify",
     "quantize",
     "tune",
+    "compile",
     "generate",
     "voice",
     "speak",
@@ -75,6 +77,7 @@ app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("quantize")(quantize.quantize)
 app.command("tune")(tune.tune)
+app.command("compile")(compile.compile)
 app.command("generate")(generate.generate)
 app.command("voice")(voice.voice)
 app.command("speak")(speak.speak)

@@ -27,7 +27,9 @@ Sampling = Literal["temperature", "filters"]
 
 CHECKED_STEPS: Final = 256
 
-_PREFIX: Final = "sampler."
+PREFIX: Final = "sampler."
+"""How the names of a sampler's nodes begin."""
+
 _NEAR: Final = 1e-5
 """How far a uniform lies from the edge between two tokens that rounding may decide, at most."""
 
@@ -102,7 +104,7 @@ def add_sampler(model: onnx.ModelProto, spec: Spec, sampling: Sampling) -> Spec:
     used = {name for node in nodes for name in node.input}
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(
-        numpy_helper.from_array(array, _PREFIX + name) for name, array in _CONSTANTS.items() if _PREFIX + name in used
+        numpy_helper.from_array(array, PREFIX + name) for name, array in _CONSTANTS.items() if PREFIX + name in used
     )
     model.graph.input.extend(map(_value, inputs))
     model.graph.output.extend(map(_value, outputs))
@@ -180,16 +182,16 @@ def _nodes(sampling: Sampling, spec: Spec) -> list[onnx.NodeProto]:
     names["all_logits" if sampling == "filters" else "logits"] = spec.main_output.name
 
     def named(text: str) -> list[str]:
-        return [names.get(name, _PREFIX + name) for name in text.split()]
+        return [names.get(name, PREFIX + name) for name in text.split()]
 
     nodes = []
     for operator, inputs, outputs, attributes in _NODES[sampling]:
-        node = helper.make_node(operator, named(inputs), named(outputs), _PREFIX + outputs.split()[0])
+        node = helper.make_node(operator, named(inputs), named(outputs), PREFIX + outputs.split()[0])
         node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
         nodes.append(node)
     if spec.main_input.dtype != "int64":
-        nodes[-1].output[0] = f"{_PREFIX}token"
-        cast = helper.make_node("Cast", [f"{_PREFIX}token"], [NEXT_TOKEN], to=_TYPES[spec.main_input.dtype])
+        nodes[-1].output[0] = f"{PREFIX}token"
+        cast = helper.make_node("Cast", [f"{PREFIX}token"], [NEXT_TOKEN], to=_TYPES[spec.main_input.dtype])
         nodes.append(cast)
     return nodes
 

@@ -18,6 +18,7 @@ EdgeRNNError
 |-- TrainingError (RuntimeError)       training cannot go on: NaN or infinite, or another process is lost
 |-- ExportError (RuntimeError)         a module cannot become a step model
 |   `-- ParityError                    the step model does not compute what its source computes
+|-- CompileError (RuntimeError)        C code was not compiled: no compiler for the target, or it failed
 |-- QuantizationError (RuntimeError)   nothing was quantized, or the model cannot be
 |-- MissingExtraError (ImportError)    an optional part of edgernn is not installed
 `-- GateError                          it ran, and a limit that the caller set was exceeded
@@ -94,6 +95,10 @@ class LiftError(ExportError):
 
 class ParityError(ExportError):
     """A step model does not compute what its source computes."""
+
+
+class CompileError(EdgeRNNError, RuntimeError):
+    """C code could not be compiled: no compiler for the target was found, or the one that was failed."""
 
 
 class QuantizationError(EdgeRNNError, RuntimeError):

@@ -87,11 +87,11 @@ class Blocks:
 
     def codes(self) -> Codes:
         """Return the values `[N, blocks, block]`."""
-        return _unpack(self.packed, self.bits)
+        return unpack(self.packed, self.bits)
 
     def zeros(self) -> Codes:
         """Return the zero points `[N, blocks]`."""
-        return _unpack(self.zero_points, self.bits)[:, : self.scales.shape[1]]
+        return unpack(self.zero_points, self.bits)[:, : self.scales.shape[1]]
 
     def weights(self) -> NDArray[np.float32]:
         """Return the matrix `[K, N]` that the blocks stand for."""
@@ -126,7 +126,8 @@ def _pack(values: Codes, bits: Bits) -> Codes:
     return values[..., 0::2] | (values[..., 1::2] << np.uint8(4))
 
 
-def _unpack(packed: Codes, bits: Bits) -> Codes:
+def unpack(packed: Codes, bits: Bits) -> Codes:
+    """Return the values that bytes hold along the last axis: of two 4-bit values, the first is in the low half."""
     if bits == 8:
         return packed
     return np.stack([packed & np.uint8(15), packed >> np.uint8(4)], axis=-1).reshape(*packed.shape[:-1], -1)

@@ -1,0 +1,133 @@
+"""`edgernn compile`: a step model as C, and as a library or object file for a target."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgernn.cli.console import new_table, print_json, print_message, print_table
+from edgernn.cli.options import Force, Json, ModelPath
+from edgernn_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from edgernn_export.compile import Built, Compiled, Target
+
+
+def compile(  # noqa: A001, the command's name
+    model: ModelPath,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder to write to.", metavar="FOLDER")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What files and functions are called (default: the model file's name).")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="The machine: host, x86_64-linux, aarch64-linux, thumbv7em, wasm32, ...")
+    ] = "host",
+    build: Annotated[
+        bool, typer.Option("--build", help="Compile the C as well: a library, or an object file for firmware.")
+    ] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Put the library where `--engine native` finds it; builds for this host.")
+    ] = False,
+    compiler: Annotated[
+        str | None, typer.Option(help="The C compiler (default: the first one found that makes code for the target).")
+    ] = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write a step model as one C99 source and one header, without a runtime, and compile them.
+
+    A bundle becomes a source for each stage. Flash, RAM and stack are those of the compiled code with --build, and
+    otherwise the bytes of the weights, of a state and of a step's arrays.
+    """
+    from edgernn_export.compile import find_target
+
+    machine = find_target(target)
+    if output is None and not cache:
+        raise InputError("say where the C goes with --output, or --cache to fill the cache of `--engine native`")
+    if cache and not machine.native:
+        raise InputError(f"the cache is for this machine, so --target must be host, got {target}")
+    files = _models(model, name)
+    with TemporaryDirectory() as nowhere:
+        folder = Path(nowhere) if output is None else output
+        records = {}
+        for stage, (file, prefix) in files.items():
+            from edgernn_export.compile import compile_model
+
+            compiled = compile_model(file, folder, name=prefix, overwrite=force)
+            built = _built(compiled, machine, compiler, overwrite=force) if build or cache else None
+            library = _cached(built, compiled) if cache and built is not None else None
+            kept = None if output is None else compiled
+            records[stage] = _record(compiled, kept, machine, built, library)
+            if built is not None:
+                print_message(f"{compiled.name}: {built.compiler}; stack: {built.stack_source}")
+    if json:
+        print_json(records[""] if "" in records else {"stages": records})
+        return
+    table = new_table("", *records) if "" not in records else new_table("", "")
+    for key in next(iter(records.values())):
+        table.add_row(key.replace("_", " "), *(_shown(record[key]) for record in records.values()))
+    print_table(table)
+
+
+def _models(model: Path, name: str | None) -> Mapping[str, tuple[Path, str | None]]:
+    """Return the graph of a model under an empty name, or those of a bundle under their stages', and their names in C."""
+    if not model.is_dir():
+        return {"": (model, name)}
+    from edgernn_runtime.bundle_spec import read_bundle
+
+    prefix = name or model.resolve().name
+    stages = read_bundle(model).stages
+    return {stage: (model / each.file, f"{prefix}_{stage}") for stage, each in stages.items()}
+
+
+def _built(compiled: "Compiled", target: "Target", compiler: str | None, *, overwrite: bool) -> "Built":
+    from edgernn_export.compile import build_library, build_object, find_compiler
+
+    found = find_compiler(target, compiler)
+    if target.library is None:
+        output = compiled.source.with_suffix(".o")
+        return build_object(compiled.source, target, output, compiler=found, overwrite=overwrite)
+    return build_library(
+        compiled.source,
+        target,
+        compiled.source.with_suffix(target.library_suffix),
+        model_id=compiled.model_id,
+        spec=compiled.spec,
+        compiler=found,
+        overwrite=overwrite,
+    )
+
+
+def _cached(built: "Built", compiled: "Compiled") -> Path:
+    from edgernn_runtime.engines.library_cache import store_library
+
+    return store_library(built.path.read_bytes(), compiled.model_id)
+
+
+def _record(
+    compiled: "Compiled", kept: "Compiled | None", target: "Target", built: "Built | None", cached: Path | None
+) -> dict[str, object]:
+    """Return the record of a compiled model; `kept` is None where its C was only needed for the cache."""
+    library = cached or (None if built is None else built.path)
+    return {
+        "source": None if kept is None else str(kept.source),
+        "header": None if kept is None else str(kept.header),
+        "library": None if library is None else str(library),
+        "target": target.name,
+        "flash_bytes": compiled.constant_bytes if built is None else built.flash_bytes,
+        "ram_bytes": compiled.state_bytes if built is None else built.ram_bytes,
+        "stack_bytes": compiled.stack_bytes if built is None or built.stack_bytes is None else built.stack_bytes,
+        "macs_per_step": compiled.macs_per_step,
+        "model_id": compiled.model_id,
+        "measured": built is not None,
+    }
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

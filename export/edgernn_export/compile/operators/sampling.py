@@ -1,0 +1,38 @@
+"""The sampler at the end of a graph: one call in place of its nodes, whose shapes depend on top-k."""
+
+from edgernn_export.compile.builder import Builder
+from edgernn_export.compile.program import C_TYPES
+from edgernn_runtime.graph_sampler import CUMULATIVE, NEXT_TOKEN, NOISE, TEMPERATURE, TOP_K, TOP_P
+from edgernn_runtime.spec import Spec
+
+
+def bind_sampler(builder: Builder, spec: Spec) -> None:
+    """Bind the outputs of a graph's sampler.
+
+    Args:
+        builder: The program, up to the logits.
+        spec: A Spec with a sampler.
+    """
+    sampler = spec.graph_sampler
+    assert sampler is not None  # noqa: S101, the caller has seen to it
+    count = sampler.vocabulary
+    names = [NOISE, TEMPERATURE, TOP_K, TOP_P] if sampler.filters else [NOISE, TEMPERATURE]
+    operands = {name: builder.stored(builder.tensor(name)) for name in names}
+    operands["logits"] = builder.stored(builder.tensor(spec.main_output.name))
+    operands["cumulative"] = builder.scratch((1, 1 if sampler.filters else count), "float32", "cumulative")
+    operands["token"] = builder.scratch((1,), "int64", "chosen")
+    writes = ["cumulative", "token"]
+    if sampler.filters:
+        operands["order"] = builder.scratch((count,), "int32", "order")
+        operands["ranked"] = builder.scratch((count,), "float32", "ranked")
+        writes += ["order", "ranked"]
+        given = f"{{{NOISE}}}, {{{TEMPERATURE}}}, {{{TOP_K}}}, {{{TOP_P}}}"
+        call = f"sample_filters({{logits}}, {given}, {{order}}, {{ranked}}, {{cumulative}}, {{token}}, {count});"
+    else:
+        call = f"sample_temperature({{logits}}, {{{NOISE}}}, {{{TEMPERATURE}}}, {{cumulative}}, {{token}}, {count});"
+    builder.call(call, operands, writes=writes, kernels=[call.partition("(")[0]])
+    builder.bind(CUMULATIVE, operands["cumulative"])
+    token, dtype = operands["token"], spec.main_input.dtype
+    if dtype != "int64":
+        token = builder.pointwise(f"({C_TYPES[dtype]}){{0}}", token, dtype=dtype, name="token")
+    builder.bind(NEXT_TOKEN, token)

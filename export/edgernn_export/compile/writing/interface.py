@@ -1,0 +1,199 @@
+"""The interface of a compiled model in C: what its header declares."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edgernn_export.compile.program import C_TYPES, Buffer, Program
+from edgernn_runtime.sampling import REMEMBERED
+from edgernn_runtime.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A compiled model as C sees it.
+
+    Attributes:
+        name: Its name, a C identifier in lower case.
+        model_id: The id of the step model.
+        spec: What the model says of itself.
+        program: What a step computes.
+    """
+
+    name: str
+    model_id: str
+    spec: Spec
+    program: Program
+
+    @property
+    def generates(self) -> bool:
+        """Whether it generates tokens, and so has streams in C."""
+        return self.spec.vocabulary > 0 and not self.spec.noise_inputs and self.spec.graph_sampler is None
+
+    @property
+    def first(self) -> int:
+        """The token that begins a stream without a prompt; -1 if there is none."""
+        feedback = self.spec.feedback
+        return -1 if feedback is None or feedback.start is None else feedback.start
+
+    def parameters(self) -> str:
+        """Return the parameters of a step after the state."""
+        return ", ".join([*map(_taken, self.program.inputs), *map(_given, self.program.outputs)])
+
+    def arguments(self) -> str:
+        """Return the arguments that a step passes on by name."""
+        return ", ".join(each.name for each in (*self.program.inputs, *self.program.outputs))
+
+
+def header(interface: Interface) -> str:
+    """Return the text of the header."""
+    return "\n".join([*_header(interface), ""])
+
+
+def _header(interface: Interface) -> Iterator[str]:
+    name, spec = interface.name, interface.spec
+    upper = name.upper()
+    yield f"/* {_title(interface)}"
+    yield " *"
+    yield f" * Model id {interface.model_id}"
+    yield from (f" * {line}".rstrip() for line in _facts(interface))
+    yield " */"
+    yield f"#ifndef {upper}_H"
+    yield f"#define {upper}_H"
+    yield ""
+    yield "#include <stddef.h>"
+    yield "#include <stdint.h>"
+    yield ""
+    yield "#ifdef __cplusplus"
+    yield 'extern "C" {'
+    yield "#endif"
+    yield ""
+    yield f'#define {upper}_MODEL_ID "{interface.model_id}"'
+    yield from (f"#define {upper}_{what} {number}" for what, number in _numbers(interface).items())
+    yield ""
+    yield "/* What is kept between steps. */"
+    yield f"typedef struct {name}_state {{"
+    for state, buffer in zip(spec.states, interface.program.states, strict=True):
+        yield f"    {_given(buffer)}; /* {state.dtype} {list(state.sized(1)[1:])} */"
+    if not spec.states:
+        yield "    char none; /* the model keeps nothing */"
+    yield f"}} {name}_state;"
+    yield ""
+    yield "/* Put a state to where every sequence begins. */"
+    yield f"void {name}_reset({name}_state *state);"
+    yield ""
+    yield "/* Take one step. Returns 0, or -1 if an integer is out of its range; then nothing has changed."
+    for tensor in (*spec.inputs, *spec.outputs):
+        yield f" *   {_described(tensor.name, tensor.dtype, tensor.sized(1)[1:], tensor.role)}"
+    yield " */"
+    yield f"int {name}_step({name}_state *state, {interface.parameters()});"
+    if interface.generates:
+        yield from _stream(interface)
+    yield ""
+    yield "#ifdef __cplusplus"
+    yield "}"
+    yield "#endif"
+    yield ""
+    yield "#endif"
+
+
+def _numbers(interface: Interface) -> dict[str, object]:
+    """Return the numbers that the header defines."""
+    spec = interface.spec
+    numbers: dict[str, object] = {}
+    if spec.rate_hz is not None:
+        numbers["RATE_HZ"] = f"{spec.rate_hz:g}"
+    if spec.delay_steps:
+        numbers["DELAY_STEPS"] = spec.delay_steps
+    if interface.generates:
+        numbers["VOCABULARY"] = spec.vocabulary
+        if interface.first >= 0:
+            numbers["START"] = interface.first
+        if spec.end is not None:
+            numbers["END"] = spec.end
+        numbers["REMEMBERED"] = REMEMBERED
+    return numbers
+
+
+def _stream(interface: Interface) -> Iterator[str]:
+    name, upper = interface.name, interface.name.upper()
+    yield f"""
+/* How tokens are chosen: temperature 0 is greedy; top_k 0, top_p 1 and repetition_penalty 1 change nothing. */
+typedef struct {name}_sampler {{
+    float temperature;
+    int32_t top_k;
+    float top_p;
+    float repetition_penalty;
+}} {name}_sampler;
+
+/* One live generation: the state, how tokens are chosen, and what is still to be fed. */
+typedef struct {name}_stream {{
+    {name}_state state;
+    {name}_sampler sampler;
+    uint64_t seed;
+    uint64_t step;
+    int32_t pending;     /* the token to be fed next; -1 if there is none */
+    uint32_t remembered; /* how many of the last tokens are in recent */
+    int32_t recent[{upper}_REMEMBERED];"""
+    for buffer in beside(interface):
+        yield f"    {_given(buffer)}; /* an input beside the token; zeros at first */"
+    yield f"""}} {name}_stream;
+
+/* Begin a stream with the noise of a seed. */
+void {name}_begin({name}_stream *stream, uint64_t seed, {name}_sampler sampler);
+
+/* Feed a prompt of count tokens. Returns 0, or -1 if one is not in the vocabulary; then nothing is fed. */
+int {name}_prefill({name}_stream *stream, const int32_t *tokens, size_t count);
+
+/* Return the next token; -1 if there is nothing to begin with, or the model's output is not finite. */
+int32_t {name}_next({name}_stream *stream);
+
+/* Return the token that a sampler chooses from logits with a uniform in [0, 1); -1 if the largest is not finite. */
+int32_t {name}_choose(const float logits[{upper}_VOCABULARY], const {name}_sampler *sampler, float uniform,
+    const int32_t *recent, uint32_t remembered);
+
+/* Return a number in [0, 1): the noise of a seed at a step; the same as on every other engine. */
+float {name}_uniform(uint64_t seed, uint64_t step, uint32_t lane);"""
+    if interface.spec.text_codec is not None:
+        yield f"""
+/* The text of each token, UTF-8. */
+extern const char *const {name}_texts[{upper}_VOCABULARY];
+
+/* Return the token that a text in UTF-8 begins with, and the bytes that it takes; -1 if there is none. */
+int32_t {name}_token(const char *text, size_t *bytes);"""
+
+
+def beside(interface: Interface) -> list[Buffer]:
+    """Return the inputs that a stream keeps beside the token."""
+    main = interface.spec.main_input.name
+    pairs = zip(interface.spec.inputs, interface.program.inputs, strict=True)
+    return [buffer for tensor, buffer in pairs if tensor.name != main]
+
+
+def _title(interface: Interface) -> str:
+    spec = interface.spec
+    what = "generates tokens" if spec.vocabulary else "generates frames" if spec.feedback else "listens"
+    return f"{interface.name}: a step model that {what}, {spec.precision}, made by edgernn compile."
+
+
+def _facts(interface: Interface) -> Iterator[str]:
+    spec = interface.spec
+    if spec.rate_hz is not None:
+        yield f"{spec.rate_hz:g} frames a second, {spec.frames_per_step} of them a step"
+    if spec.delay_steps:
+        yield f"outputs lag {spec.delay_steps} steps behind their inputs"
+    yield ""
+    yield "No function allocates memory or changes anything but its arguments, so that streams may run on any threads."
+
+
+def _described(name: str, dtype: str, shape: tuple[int, ...], role: str) -> str:
+    return f"{name}: {dtype}{list(shape) if shape else ''}, {role}"
+
+
+def _taken(buffer: Buffer) -> str:
+    if buffer.kind == "value":
+        return f"{C_TYPES[buffer.dtype]} {buffer.name}"
+    return f"const {C_TYPES[buffer.dtype]} {buffer.name}[{buffer.size}]"
+
+
+def _given(buffer: Buffer) -> str:
+    return f"{C_TYPES[buffer.dtype]} {buffer.name}[{buffer.size}]"

@@ -1,0 +1,242 @@
+"""The source of a compiled model in C."""
+
+from collections.abc import Iterator, Sequence
+
+from edgernn_export.compile.arranging import reads_of, writes_of
+from edgernn_export.compile.fragments import fragment
+from edgernn_export.compile.kernels import kernel_text
+from edgernn_export.compile.literals import definition, literal
+from edgernn_export.compile.program import C_TYPES, Buffer, Call, Loop, Pointwise, Program, Tensor
+from edgernn_export.compile.writing.functions import (
+    Function,
+    arrays_of,
+    call_line,
+    declaration,
+    function_lines,
+    functions_of,
+)
+from edgernn_export.compile.writing.interface import Interface, beside
+from edgernn_runtime.codecs.text import ByteCodec, TextCodec
+
+_PREAMBLE = """
+#if (defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
+#error "weights are stored with the least significant byte first"
+#endif
+#if (defined(__clang__) && __clang_major__ >= 21) || (!defined(__clang__) && defined(__GNUC__) && __GNUC__ >= 15)
+#pragma GCC diagnostic ignored "-Wunterminated-string-initialization" /* weights are bytes, not strings */
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#endif
+#if defined(__GNUC__)
+#define ALIGNED __attribute__((aligned(64)))
+#else
+#define ALIGNED
+#endif"""
+
+
+def source(interface: Interface) -> str:
+    """Return the text of the source."""
+    return "\n".join([*_source(interface), ""])
+
+
+def _source(interface: Interface) -> Iterator[str]:
+    program, name = interface.program, interface.name
+    functions, arrays = functions_of(program), arrays_of(program)
+    yield f'#include "{name}.h"'
+    yield ""
+    yield "#include <math.h>"
+    yield "#include <string.h>"
+    yield _PREAMBLE
+    yield ""
+    yield kernel_text(_kernels(interface)).rstrip()
+    for buffer in constants_of(program):
+        yield ""
+        yield from definition(buffer)
+    for function in functions:
+        yield ""
+        yield from function_lines(function, arrays, name)
+    yield ""
+    yield from _reset(interface)
+    yield ""
+    yield from _step(interface, functions)
+    if interface.generates:
+        yield from _stream(interface)
+    yield ""
+    yield from _library(interface)
+
+
+def constants_of(program: Program) -> list[Buffer]:
+    """Return the constants that a step reads from memory, in the order in which it does."""
+    found = [buffer for each in program.statements for buffer, _ in reads_of(each) if buffer.array is not None]
+    in_calls = {buffer for each in program.statements if isinstance(each, Call) for buffer, _ in reads_of(each)}
+    return [each for each in dict.fromkeys(found) if each.size > 1 or each in in_calls]
+
+
+def _kernels(interface: Interface) -> set[str]:
+    calls = [each for each in interface.program.statements if isinstance(each, Call)]
+    names = {kernel for each in calls for kernel in each.kernels}
+    loops = [each for each in interface.program.statements if isinstance(each, Loop)]
+    if interface.generates:
+        names |= {"math", "rank_tokens"}
+    if any(_uses_math(value) for each in loops for _, value in each.stores):
+        names.add("math")
+    return names
+
+
+def _uses_math(tensor: Tensor) -> bool:
+    source = tensor.source
+    return isinstance(source, Pointwise) and ("_f32(" in source.template or any(map(_uses_math, source.operands)))
+
+
+def _reset(interface: Interface) -> Iterator[str]:
+    name = interface.name
+    yield f"void {name}_reset({name}_state *state) {{"
+    yield "    memset(state, 0, sizeof *state);"
+    for state, buffer in zip(interface.spec.states, interface.program.states, strict=True):
+        initial = state.initial_array(1).reshape(-1)
+        if (initial == 0).all():
+            continue
+        if (initial == initial[0]).all():
+            yield f"    for (int i = 0; i < {buffer.size}; ++i) {{"
+            yield f"        state->{buffer.name}[i] = {literal(initial[0])};"
+            yield "    }"
+            continue
+        constant = Buffer(f"initial_{buffer.name}", buffer.dtype, buffer.size, "constant", initial)
+        yield from (f"    {line}" for line in definition(constant))
+        yield f"    memcpy(state->{buffer.name}, {constant.reference}, sizeof state->{buffer.name});"
+    yield "}"
+
+
+def _step(interface: Interface, functions: Sequence[Function]) -> Iterator[str]:
+    program, name = interface.program, interface.name
+    inside = {buffer for function in functions for buffer in function.arrays}
+    used = {buffer for each in program.statements for buffer, _ in (*reads_of(each), *writes_of(each))}
+    shared = [buffer for function in functions for buffer in function.arguments if buffer.kind == "scratch"]
+    yield f"int {name}_step({name}_state *state, {interface.parameters()}) {{"
+    for buffer in program.inputs:
+        if buffer.name in program.bounds:
+            yield f"    {_check(buffer, program.bounds[buffer.name])}"
+    yield from (f"    {declaration(each)};" for each in dict.fromkeys(shared) if each not in inside)
+    yield from (f"    (void){each.name};" for each in program.inputs if each not in used)
+    if not any(function.state for function in functions):
+        yield "    (void)state;"
+    yield from (f"    {call_line(function, name)}" for function in functions)
+    yield "    return 0;"
+    yield "}"
+
+
+def _check(buffer: Buffer, size: int) -> str:
+    """Return the statement that refuses integers that index no row."""
+    if buffer.kind == "value":
+        return f"if ({buffer.name} < -{size} || {buffer.name} >= {size}) {{\n        return -1;\n    }}"
+    return (
+        f"for (int i = 0; i < {buffer.size}; ++i) {{\n"
+        f"        if ({buffer.name}[i] < -{size} || {buffer.name}[i] >= {size}) {{\n"
+        "            return -1;\n        }\n    }"
+    )
+
+
+def _stream(interface: Interface) -> Iterator[str]:
+    name = interface.name
+    yield ""
+    yield f"#define {name.upper()}_FIRST {interface.first}"
+    yield ""
+    yield fragment("noise", name).rstrip()
+    yield ""
+    yield fragment("sampling", name).rstrip()
+    yield ""
+    yield "/* One step of a stream with a token. */"
+    yield f"static int {name}_stream_step({name}_stream *stream, int32_t token, float *logits) {{"
+    others = beside(interface)
+    spec, program = interface.spec, interface.program
+    arguments = []
+    for buffer in program.inputs:
+        if buffer not in others:
+            arguments.append("token" if buffer.kind == "value" else "&token")
+        else:
+            arguments.append(f"stream->{buffer.name}[0]" if buffer.kind == "value" else f"stream->{buffer.name}")
+    for tensor, buffer in zip(spec.outputs, program.outputs, strict=True):
+        if tensor.name == spec.main_output.name:
+            arguments.append("logits")
+        else:
+            yield f"    {declaration(buffer)};"
+            arguments.append(buffer.name)
+    yield f"    return {name}_step(&stream->state, {', '.join(arguments)});"
+    yield "}"
+    yield ""
+    yield fragment("stream", name).rstrip()
+    if spec.text_codec is not None:
+        yield ""
+        yield from _texts(interface)
+
+
+def _texts(interface: Interface) -> Iterator[str]:
+    codec, name = interface.spec.text_codec, interface.name
+    assert codec is not None  # noqa: S101, the caller has seen to it
+    pieces = token_texts(codec)
+    yield f"const char *const {name}_texts[{name.upper()}_VOCABULARY] = {{"
+    for piece in pieces:
+        yield f'    "{c_string(piece)}",'
+    yield "};"
+    yield ""
+    yield fragment("text", name).rstrip()
+
+
+def c_string(piece: bytes) -> str:
+    r"""Return bytes as they stand between the quotes of a string in C.
+
+    >>> c_string(b'a"?')
+    'a\\042\\077'
+    """
+    plain = frozenset(range(32, 127)) - frozenset(b'"\\?')
+    return "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in piece)
+
+
+def token_texts(codec: TextCodec) -> list[bytes]:
+    """Return the UTF-8 of each token; empty for those that are no text."""
+    if isinstance(codec, ByteCodec):
+        return [bytes((byte,)) for byte in range(codec.size)]
+    return [codec.decode(token, b"")[0].encode() for token in range(codec.size)]
+
+
+def _library(interface: Interface) -> Iterator[str]:
+    """Yield what a library has beside the model: the functions that the runtimes call."""
+    name, program, spec = interface.name, interface.program, interface.spec
+    yield fragment("library_call", name)
+    yield f"static int {name}_accepts_row(const edgernn_call *call, size_t row) {{"
+    bounded = [(i, each) for i, each in enumerate(program.inputs) if each.name in program.bounds]
+    for i, each in bounded:
+        size = program.bounds[each.name]
+        kind = C_TYPES[each.dtype]
+        yield f"    const {kind} *{each.name} = (const {kind} *)call->inputs[{i}] + row * {each.size};"
+        yield f"    for (int i = 0; i < {each.size}; ++i) {{"
+        yield f"        if ({each.name}[i] < -{size} || {each.name}[i] >= {size}) {{"
+        yield "            return 0;\n        }\n    }"
+    if not bounded:
+        yield "    (void)call;\n    (void)row;"
+    yield "    return 1;\n}\n"
+    yield f"static void {name}_run_row(const edgernn_call *call, size_t row) {{"
+    yield f"    {name}_state *state = ({name}_state *)((char *)call->states + row * edgernn_state_bytes());"
+    arguments = [
+        f"{'*' if each.kind == 'value' else ''}((const {C_TYPES[each.dtype]} *)call->inputs[{i}] + row * {each.size})"
+        for i, each in enumerate(program.inputs)
+    ] + [f"({C_TYPES[each.dtype]} *)call->outputs[{i}] + row * {each.size}" for i, each in enumerate(program.outputs)]
+    joined = ",\n        ".join(arguments)
+    yield f"    {name}_step(state,\n        {joined});\n}}\n"
+    yield fragment("library", name)
+    offsets = ", ".join(f"offsetof({name}_state, {each.name})" for each in program.states) or "0"
+    yield "uint32_t edgernn_state_offset(uint32_t state) {"
+    yield f"    static const uint32_t offsets[] = {{{offsets}}};"
+    yield "    return offsets[state];\n}\n"
+    if interface.generates:
+        main = [each.name for each in spec.inputs].index(spec.main_input.name)
+        token = program.inputs[main]
+        logits = [each.name for each in spec.outputs].index(spec.main_output.name)
+        yield f"#define {name.upper()}_LOGITS {logits}\n"
+        yield f"static void {name}_set_token(const edgernn_call *call, int64_t token) {{"
+        yield f"    *({C_TYPES[token.dtype]} *)(uintptr_t)call->inputs[{main}] = ({C_TYPES[token.dtype]})token;\n}}\n"
+        yield fragment("library_tokens", name)
+        if spec.text_codec is not None:
+            yield fragment("library_text", name)
+    yield "#endif"
