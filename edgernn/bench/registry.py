@@ -5,6 +5,7 @@ from typing import Final
 
 from edgernn.bench.peer import Peer
 from edgernn.bench.peers.litert import LiteRtPeer
+from edgernn.bench.peers.native import NativePeer
 from edgernn.bench.peers.ncnn import NcnnPeer
 from edgernn.bench.peers.onnx_runtime import OnnxRuntimePeer
 from edgernn.bench.peers.openvino import OpenVinoPeer
@@ -17,6 +18,7 @@ from edgernn_runtime.errors import InputError
 
 _ALL: Final[tuple[Peer, ...]] = (
     EdgernnPeer(),
+    NativePeer(),
     TorchEagerPeer(),
     TorchCompilePeer(),
     TorchAoPeer(),

@@ -35,11 +35,12 @@ class EdgernnPeer(Peer):
     def open(self, material: Material, precision: Precision) -> Step:
         paths = [model_file(material, form) for form in _FORMS[precision]]
         if len(paths) == 1:
-            return _step(paths[0], material.case)
-        return fastest([partial(_step, path, material.case) for path in paths], material.case.batch)
+            return open_step(paths[0], material.case)
+        return fastest([partial(open_step, path, material.case) for path in paths], material.case.batch)
 
 
-def _step(path: Path, case: Case) -> Step:
+def open_step(path: Path, case: Case) -> Step:
+    """Return the step of a model's file, or of a library."""
     executor = load(path, threads=case.threads, spinning=case.threads > 1).executor(case.batch)
     token, logits = executor.inputs["token"], cast("Logits", executor.outputs["logits"])
     run = executor.run

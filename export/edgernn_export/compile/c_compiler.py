@@ -49,7 +49,8 @@ class Compiler:
         """Return what makes it compile for `target`."""
         if self.family == "zig":
             system = () if target.native else ("-target", target.triple)
-            return (*system, f"-mcpu={target.zig_cpu}")
+            enums = ("-fshort-enums",) if target.library is None else ()  # as arm-none-eabi has them
+            return (*system, f"-mcpu={target.zig_cpu}", *enums)
         if self.family == "clang" and not target.native:
             return (f"--target={target.triple}", *target.flags)
         return target.flags
@@ -116,7 +117,8 @@ def _named(command: str) -> Compiler:
     lines = [line for line in result.stdout.splitlines() if line.strip()]
     if result.returncode or not lines:
         raise CompileError(f"{command} --version failed: {_complaint(result)}")
-    return Compiler(words, "clang" if "clang" in result.stdout else "gcc", lines[0].strip())
+    family: Family = "clang" if "clang" in result.stdout else "gcc"
+    return Compiler(words, "zig" if Path(words[0]).stem == "zig" else family, lines[0].strip())
 
 
 def _zig() -> Compiler:

@@ -3,7 +3,7 @@
 Whatever the target and the compiler, results are the same to the bit: every flag here keeps the order and the rounding
 of each operation that the source names. `-ffp-contract=off` forbids fused multiply-adds, which some machines lack;
 `-fno-math-errno` and `-fno-trapping-math` say only that no one looks at `errno` and at the flags of the floating-point
-unit, which lets compilers turn selects, `rintf` and `sqrtf` into vector instructions.
+unit, which lets compilers turn selects, `ceilf` and `sqrtf` into vector instructions.
 """
 
 import re
@@ -125,10 +125,9 @@ def build_library(
     compiler = compiler or find_compiler(target)
     with tempfile.TemporaryDirectory() as name:
         workshop = _Workshop(source.absolute(), target, compiler, Path(name))
-        flags = _LIBRARY if target.library == "wasm module" else (*_LIBRARY, "-fPIC")
-        code = workshop.compile(flags)
+        code = workshop.compile(_LIBRARY)
         content = workshop.link(code).read_bytes()
-        told = " ".join((compiler.version, *workshop.flags(flags)))
+        told = " ".join((compiler.version, *workshop.flags(_LIBRARY)))
         description = Description(model_id, spec, target.name, workshop.cpu(), told)
         if target.library == "wasm module":
             library = wasm.with_section(content, SECTION, description_to_json(description).encode())
@@ -137,7 +136,7 @@ def build_library(
             library = with_trailer(content, description)
             memory_bytes = 0
         write_bytes(output, library, overwrite=overwrite)
-        return workshop.built(output, code, flags, memory_bytes=memory_bytes)
+        return workshop.built(output, code, _LIBRARY, memory_bytes=memory_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,8 @@ class _Workshop:
     folder: Path
 
     def flags(self, more: tuple[str, ...]) -> tuple[str, ...]:
-        return (*self.compiler.options(self.target), *FLAGS, *more)
+        anywhere = ("-fPIC",) if self.target.library == "shared object" else ()
+        return (*self.compiler.options(self.target), *FLAGS, *anywhere, *more)
 
     def compile(self, more: tuple[str, ...]) -> Path:
         """Compile the source; what the compiler notes of stack usage stays in the folder."""

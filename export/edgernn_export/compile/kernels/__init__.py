@@ -6,7 +6,8 @@ from typing import Final
 
 _NEEDS: Final = {
     **dict.fromkeys(("take", "take_elements", "take_int8", "take_int4"), ("row_index",)),
-    **dict.fromkeys(("softmax", "log_softmax"), ("math", "reduce_max", "reduce_sum")),
+    **dict.fromkeys(("exp_f32", "sigmoid_f32"), ("exp_inside_f32",)),
+    **dict.fromkeys(("softmax", "log_softmax"), ("exp_f32", "reduce_max", "reduce_sum")),
     "sample_temperature": ("softmax", "cumulative_sum", "first_reaching_f32"),
     "sample_filters": ("softmax", "cumulative_sum", "first_reaching_f32", "rank_tokens"),
 }
@@ -17,7 +18,7 @@ KERNEL_FUNCTIONS: Final = frozenset(
     name
     for file in files(__name__).iterdir()
     if file.name.endswith(".c")
-    for name in re.findall(r"^static [^;]*?\b(\w+)\(", file.read_text(), re.MULTILINE)
+    for name in re.findall(r"^static [^;={]*?\b(\w+)\([^()]*\) \{", file.read_text(), re.MULTILINE)
 )
 """The names that the kernels take."""
 

@@ -44,56 +44,60 @@ static inline dots_int8 dot_int8(dots_int8 sum, group_int8 codes, const int8_t *
 static inline void store_int8(int32_t *dots, dots_int8 sum) { _mm256_storeu_si256((__m256i *)dots, sum); }
 #elif defined(__AVX2__)
 #include <immintrin.h>
-#define COLUMNS_INT8 32
-#define LANES_INT8 4
-#define OFFSET_INT8 0
+#define COLUMNS_INT8 64
+#define LANES_INT8 8
+#define OFFSET_INT8 128
 typedef __m256i dots_int8;
-typedef __m256i group_int8;
+typedef struct group_int8 {
+    __m256i even, odd;
+} group_int8;
 
-/* The next 4 codes, in 16 bits each, for every output. */
+/* The next 4 codes, in two pairs of 16 bits, in every lane. */
 static inline group_int8 spread_int8(const int8_t *codes) {
     int32_t group;
     memcpy(&group, codes, 4);
-    return _mm256_cvtepi8_epi16(_mm_set1_epi32(group));
+    __m256i spread = _mm256_set1_epi32(group);
+    return (group_int8){_mm256_srai_epi16(_mm256_slli_epi16(spread, 8), 8), _mm256_srai_epi16(spread, 8)};
 }
 
-/* sum, in two parts for every output, plus weights [LANES][4] times 4 codes. */
+/* sum [LANES] plus weights [LANES][4] times 4 codes, where 128 is added to each weight. */
 static inline dots_int8 dot_int8(dots_int8 sum, group_int8 codes, const int8_t *weights) {
-    __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)weights));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(wide, codes));
+    __m256i shifted = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)weights), _mm256_set1_epi8(-128));
+    __m256i even = _mm256_and_si256(shifted, _mm256_set1_epi16(255));
+    __m256i odd = _mm256_srli_epi16(shifted, 8);
+    __m256i both = _mm256_add_epi32(_mm256_madd_epi16(even, codes.even), _mm256_madd_epi16(odd, codes.odd));
+    return _mm256_add_epi32(sum, both);
 }
 
-static inline void store_int8(int32_t *dots, dots_int8 sum) {
-    __m128i both = _mm_hadd_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-    _mm_storeu_si128((__m128i *)dots, both);
-}
+static inline void store_int8(int32_t *dots, dots_int8 sum) { _mm256_storeu_si256((__m256i *)dots, sum); }
 #elif defined(__SSE2__)
 #include <emmintrin.h>
-#define COLUMNS_INT8 16
-#define LANES_INT8 2
-#define OFFSET_INT8 0
+#define COLUMNS_INT8 32
+#define LANES_INT8 4
+#define OFFSET_INT8 128
 typedef __m128i dots_int8;
-typedef __m128i group_int8;
+typedef struct group_int8 {
+    __m128i even, odd;
+} group_int8;
 
-/* The next 4 codes, in 16 bits each, for every output. */
+/* The next 4 codes, in two pairs of 16 bits, in every lane. */
 static inline group_int8 spread_int8(const int8_t *codes) {
     int32_t group;
     memcpy(&group, codes, 4);
     __m128i spread = _mm_set1_epi32(group);
-    return _mm_srai_epi16(_mm_unpacklo_epi8(spread, spread), 8);
+    return (group_int8){_mm_srai_epi16(_mm_slli_epi16(spread, 8), 8), _mm_srai_epi16(spread, 8)};
 }
 
-/* sum, in two parts for every output, plus weights [LANES][4] times 4 codes. */
+/* sum [LANES] plus weights [LANES][4] times 4 codes, where 128 is added to each weight. */
 static inline dots_int8 dot_int8(dots_int8 sum, group_int8 codes, const int8_t *weights) {
-    __m128i bytes = _mm_loadl_epi64((const __m128i *)weights);
-    __m128i wide = _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
-    return _mm_add_epi32(sum, _mm_madd_epi16(wide, codes));
+    __m128i shifted = _mm_xor_si128(_mm_loadu_si128((const __m128i *)weights), _mm_set1_epi8(-128));
+    __m128i even = _mm_and_si128(shifted, _mm_set1_epi16(255));
+    __m128i odd = _mm_srli_epi16(shifted, 8);
+    __m128i both = _mm_add_epi32(_mm_madd_epi16(even, codes.even), _mm_madd_epi16(odd, codes.odd));
+    return _mm_add_epi32(sum, both);
 }
 
-static inline void store_int8(int32_t *dots, dots_int8 sum) {
-    __m128i both = _mm_add_epi32(sum, _mm_srli_epi64(sum, 32));
-    _mm_storel_epi64((__m128i *)dots, _mm_shuffle_epi32(both, 8));
-}
+static inline void store_int8(int32_t *dots, dots_int8 sum) { _mm_storeu_si128((__m128i *)dots, sum); }
 #elif defined(__ARM_FEATURE_DOTPROD)
 #include <arm_neon.h>
 #define COLUMNS_INT8 64
@@ -173,8 +177,10 @@ typedef struct group_int8 {
 /* The next 4 codes, in two pairs of 16 bits. */
 static inline group_int8 spread_int8(const int8_t *codes) {
     uint32_t bytes;
+    int16x2_t odd;
     memcpy(&bytes, codes, 4);
-    return (group_int8){__sxtb16(bytes), __sxtb16(bytes >> 8)};
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(bytes));
+    return (group_int8){__sxtb16(bytes), odd};
 }
 
 /* sum plus 4 weights times 4 codes. */

@@ -97,7 +97,7 @@ def softmax(builder: Builder, value: Tensor, axis: int, *, logarithm: bool = Fal
         f"{kernel}({{x}}, {{y}}, {source.size // source.shape[-1]}, {source.shape[-1]});",
         {"x": source, "y": result},
         writes=["y"],
-        kernels=["math", kernel],
+        kernels=[kernel],
     )
     back = [*range(axis), len(value.shape) - 1, *range(axis, len(value.shape) - 1)]
     return transposed(result, back)
@@ -169,19 +169,6 @@ def _layer_normalization(builder: Builder, node: Node) -> None:
     builder.bind(node.outputs[0], result)
 
 
-def _root_mean_square(builder: Builder, node: Node) -> None:
-    """Divide by the root of the mean square over the last axes, then scale."""
-    value, scale = builder.tensor(node.inputs[0]), builder.tensor(node.inputs[1], "scale")
-    rank = len(value.shape)
-    axes = list(range(node.integer("axis", -1) % rank, rank))
-    value = builder.stored(value)
-    squares = builder.pointwise("{0} * {0}", value, dtype="float32", name="square")
-    total = reduced(builder, "reduce_sum", squares, axes)
-    root = _root(builder, total, value, axes, node.number("epsilon", 1e-5))
-    result = builder.pointwise("{0} / {1} * {2}", value, root, scale, dtype="float32", name="scaled")
-    builder.bind(node.outputs[0], result)
-
-
 def _batch_normalization(builder: Builder, node: Node) -> None:
     """Scale and shift by channel, with the statistics of the training."""
     value = builder.tensor(node.inputs[0])
@@ -230,6 +217,5 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     "ArgMax": _place_of_extreme,
     "ArgMin": _place_of_extreme,
     "LayerNormalization": _layer_normalization,
-    "RMSNormalization": _root_mean_square,
     "BatchNormalization": _batch_normalization,
 }

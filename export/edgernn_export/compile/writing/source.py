@@ -1,12 +1,13 @@
 """The source of a compiled model in C."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from edgernn_export.compile.arranging import reads_of, writes_of
 from edgernn_export.compile.fragments import fragment
 from edgernn_export.compile.kernels import kernel_text
 from edgernn_export.compile.literals import definition, literal
-from edgernn_export.compile.program import C_TYPES, Buffer, Call, Loop, Pointwise, Program, Tensor
+from edgernn_export.compile.program import C_TYPES, Buffer, Call, Loop, Program, Tensor
 from edgernn_export.compile.writing.functions import (
     Function,
     arrays_of,
@@ -74,19 +75,22 @@ def constants_of(program: Program) -> list[Buffer]:
 
 
 def _kernels(interface: Interface) -> set[str]:
-    calls = [each for each in interface.program.statements if isinstance(each, Call)]
-    names = {kernel for each in calls for kernel in each.kernels}
-    loops = [each for each in interface.program.statements if isinstance(each, Loop)]
-    if interface.generates:
-        names |= {"math", "rank_tokens"}
-    if any(_uses_math(value) for each in loops for _, value in each.stores):
-        names.add("math")
+    names = {"exp_f32", "rank_tokens"} if interface.generates else set()
+    for each in interface.program.statements:
+        if isinstance(each, Loop):
+            names.update(name for _, value in each.stores for name in _called(value))
+        else:
+            names.update(each.kernels)
     return names
 
 
-def _uses_math(tensor: Tensor) -> bool:
+def _called(tensor: Tensor) -> set[str]:
+    """Return the kernels that an expression calls."""
     source = tensor.source
-    return isinstance(source, Pointwise) and ("_f32(" in source.template or any(map(_uses_math, source.operands)))
+    if isinstance(source, Buffer):
+        return set()
+    inner = (name for operand in source.operands for name in _called(operand))
+    return {*re.findall(r"\w+_f32(?=\()", source.template), *inner}
 
 
 def _reset(interface: Interface) -> Iterator[str]:

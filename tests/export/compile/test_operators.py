@@ -1,0 +1,312 @@
+"""Every operator of compiled models computes what ONNX Runtime computes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import helper
+
+from edgernn_export.compile.operators import OPERATORS
+from tests.export.compile.graphs import engines, write_graph
+
+Array = NDArray[np.generic]
+RNG = np.random.default_rng(0)
+STEPS = 20
+
+
+@dataclass(frozen=True)
+class Case:
+    """One node, or a few that only make sense together."""
+
+    operator: str
+    inputs: Sequence[str]
+    shapes: Mapping[str, tuple[int, ...]]
+    result: tuple[int, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[str, Array] = field(default_factory=dict)
+    low: float = -3.0
+    high: float = 3.0
+    dtype: str = "float32"
+    label: str = ""
+    before: Sequence[onnx.NodeProto] = ()
+    after: Sequence[onnx.NodeProto] = ()
+
+    def __str__(self) -> str:
+        """Return the name of the test."""
+        return f"{self.operator} {self.label}".strip().replace(" ", "-")
+
+
+def _floats(*shape: int, scale: float = 1.0) -> Array:
+    return (RNG.standard_normal(shape) * scale).astype(np.float32)
+
+
+def _ints(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+def _unary(operator: str, low: float = -3.0, high: float = 3.0, label: str = "", **attributes: Any) -> Case:
+    return Case(operator, ["x"], {"x": (7,)}, (7,), attributes, low=low, high=high, label=label)
+
+
+def _binary(operator: str, low: float = -3.0, high: float = 3.0, label: str = "", **attributes: Any) -> Case:
+    return Case(operator, ["x", "z"], {"x": (3, 5), "z": (1, 5)}, (3, 5), attributes, low=low, high=high, label=label)
+
+
+def _compared(operator: str) -> Case:
+    """Return a comparison of rounded numbers, chosen by, as it gives truth."""
+    before = [helper.make_node("Round", ["x"], ["rx"]), helper.make_node("Round", ["z"], ["rz"])]
+    after = [helper.make_node("Where", ["made", "x", "z"], ["y"])]
+    shapes = {"x": (3, 5), "z": (3, 5)}
+    return Case(operator, ["rx", "rz"], shapes, (3, 5), before=before, after=after, low=-1.4, high=1.4)
+
+
+def _logical(operator: str) -> Case:
+    before = [helper.make_node("Less", ["x", "z"], ["a"]), helper.make_node("Less", ["x", "zero"], ["b"])]
+    after = [helper.make_node("Where", ["made", "x", "z"], ["y"])]
+    constants = {"zero": np.zeros(1, np.float32)}
+    inputs = ["a"] if operator == "Not" else ["a", "b"]
+    return Case(operator, inputs, {"x": (3, 5), "z": (3, 5)}, (3, 5), constants=constants, before=before, after=after)
+
+
+def _reduced(operator: str, *, low: float = -3.0, label: str = "") -> Case:
+    return Case(
+        operator, ["x", "axes"], {"x": (4, 5, 6)}, (4, 1, 6), constants={"axes": _ints(2)}, low=low, label=label
+    )
+
+
+def _over_all(operator: str) -> Case:
+    return Case(
+        operator,
+        ["x", "axes"],
+        {"x": (37,)},
+        (),
+        {"keepdims": 0},
+        {"axes": _ints(-1)},
+        low=0.5,
+        high=1.5,
+        label="last axis",
+    )
+
+
+def _pooled(operator: str, result: tuple[int, ...], **attributes: Any) -> Case:
+    return Case(operator, ["x"], {"x": (3, 8)}, result, attributes)
+
+
+def _convolution(label: str, weights: Array, result: tuple[int, ...], **attributes: Any) -> Case:
+    constants = {"w": weights, "b": _floats(result[0])}
+    return Case("Conv", ["x", "w", "b"], {"x": (4, 9)}, result, attributes, constants, label=label)
+
+
+def _recurrent(operator: str, gates: int, label: str = "", **attributes: Any) -> Case:
+    hidden, inputs, frames = 5, 4, 3
+    directions = 2 if attributes.get("direction") == "bidirectional" else 1
+    constants = {
+        "w": _floats(directions, gates * hidden, inputs),
+        "r": _floats(directions, gates * hidden, hidden, scale=0.4),
+        "b": _floats(directions, 2 * gates * hidden),
+        "perm": _ints(0),
+    }
+    before = [helper.make_node("Transpose", ["x"], ["xt"], perm=[1, 0, 2])]
+    after = [helper.make_node("Transpose", ["made"], ["y"], perm=[2, 0, 1, 3])]
+    return Case(
+        operator,
+        ["xt", "w", "r", "b"],
+        {"x": (frames, inputs)},
+        (frames, directions, hidden),
+        {"hidden_size": hidden, **attributes},
+        constants,
+        label=label,
+        before=before,
+        after=after,
+    )
+
+
+def _blocks(bits: int, rows: int, columns: int) -> Case:
+    """Return a product in blocks of 32 with random codes, scales and zero points."""
+    count, block = -(-rows // 32), 32
+    constants = {
+        "q": RNG.integers(0, 256, (columns, count, block * bits // 8)).astype(np.uint8),
+        "s": RNG.uniform(0.01, 0.02, columns * count).astype(np.float32),
+        "z": RNG.integers(0, 256, columns * -(-count * bits // 8)).astype(np.uint8),
+        "b": _floats(columns),
+    }
+    attributes = {
+        "K": rows,
+        "N": columns,
+        "bits": bits,
+        "block_size": block,
+        "accuracy_level": 4,
+        "domain": "com.microsoft",
+    }
+    inputs = ["x", "q", "s", "z", "", "b"]
+    return Case(
+        "MatMulNBits", inputs, {"x": (rows,)}, (columns,), attributes, constants, label=f"{bits} {rows} {columns}"
+    )
+
+
+CASES = [
+    *map(
+        _unary, ("Abs", "Neg", "Sign", "Relu", "Exp", "Sigmoid", "Tanh", "Sin", "Cos", "Atan", "Sinh", "Cosh", "Asinh")
+    ),
+    *map(_unary, ("Erf", "Floor", "Ceil", "Round", "Softsign", "Softplus", "HardSwish", "Mish", "Identity", "Dropout")),
+    *(_unary(name, 0.1, 4.0) for name in ("Sqrt", "Log", "Reciprocal")),
+    *(_unary(name, -0.9, 0.9) for name in ("Asin", "Acos", "Atanh", "Tan")),
+    _unary("Acosh", 1.1, 4.0),
+    *map(_unary, ("LeakyRelu", "Elu", "Celu", "Selu", "ThresholdedRelu", "HardSigmoid", "Gelu")),
+    _unary("Gelu", label="tanh", approximate="tanh"),
+    _unary("LeakyRelu", label="steep", alpha=0.5),
+    *map(_binary, ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "PRelu")),
+    _binary("Pow", 0.1, 2.0),
+    _binary("Mod", fmod=1),
+    *map(_compared, ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")),
+    *map(_logical, ("Not", "And", "Or", "Xor")),
+    Case("Clip", ["x", "a", "b"], {"x": (7,)}, (7,), constants={"a": np.float32(-1), "b": np.float32(1.5)}),
+    Case("Clip", ["x", "", "b"], {"x": (7,)}, (7,), constants={"b": np.float32(1.5)}, label="above"),
+    Case("Reshape", ["x", "s"], {"x": (4, 6)}, (3, 8), constants={"s": _ints(-1, 3, 8)}),
+    Case("Reshape", ["x", "s"], {"x": (4, 6)}, (24,), constants={"s": _ints(0, -1)}, label="guessed"),
+    Case("Flatten", ["x"], {"x": (4, 6)}, (24,)),
+    Case("Squeeze", ["x", "a"], {"x": (1, 6)}, (6,), constants={"a": _ints(1)}),
+    Case("Unsqueeze", ["x", "a"], {"x": (6,)}, (6, 1), constants={"a": _ints(2)}),
+    Case("Expand", ["x", "s"], {"x": (1, 6)}, (4, 6), constants={"s": _ints(1, 4, 1)}),
+    Case("Transpose", ["x"], {"x": (2, 3, 4)}, (4, 2, 3), {"perm": [0, 3, 1, 2]}),
+    Case("Slice", ["x", "a", "b", "c"], {"x": (9,)}, (4,), constants={"a": _ints(2), "b": _ints(6), "c": _ints(1)}),
+    Case(
+        "Slice",
+        ["x", "a", "b", "c", "d"],
+        {"x": (9,)},
+        (5,),
+        constants={"a": _ints(8), "b": _ints(-100), "c": _ints(1), "d": _ints(-2)},
+        label="backwards",
+    ),
+    Case(
+        "Split",
+        ["x", "s"],
+        {"x": (9,)},
+        (9,),
+        {"axis": 1},
+        {"s": _ints(4, 5)},
+        after=[helper.make_node("Concat", ["made2", "made"], ["y"], axis=1)],
+    ),
+    Case("Concat", ["x", "z", "x"], {"x": (3, 2), "z": (3, 4)}, (3, 8), {"axis": 2}),
+    Case("Pad", ["x", "p", "v"], {"x": (5,)}, (8,), constants={"p": _ints(0, 1, 0, 2), "v": np.float32(0.5)}),
+    Case("Pad", ["x", "p"], {"x": (5,)}, (9,), {"mode": "reflect"}, {"p": _ints(0, 2, 0, 2)}, label="reflect"),
+    Case("Pad", ["x", "p"], {"x": (5,)}, (8,), {"mode": "edge"}, {"p": _ints(0, 1, 0, 2)}, label="edge"),
+    Case("Tile", ["x", "r"], {"x": (2, 3)}, (4, 9), constants={"r": _ints(1, 2, 3)}),
+    Case("MatMul", ["x", "w"], {"x": (40,)}, (70,), constants={"w": _floats(40, 70)}),
+    Case("MatMul", ["x", "w"], {"x": (3, 40)}, (3, 5), constants={"w": _floats(40, 5)}, label="rows"),
+    Case("MatMul", ["x", "z"], {"x": (3, 4), "z": (4, 5)}, (3, 5), label="computed"),
+    Case(
+        "Gemm",
+        ["x", "w", "b"],
+        {"x": (8,)},
+        (20,),
+        {"transB": 1, "alpha": 0.5},
+        {"w": _floats(20, 8), "b": _floats(20)},
+    ),
+    *(_blocks(bits, *sizes) for bits in (4, 8) for sizes in ((64, 80), (90, 33), (32, 3))),
+    Case("Gather", ["x", "i"], {"x": (5, 3)}, (2, 3), {"axis": 1}, {"i": _ints(3, -1)}),
+    Case("Gather", ["x", "i"], {"x": (5, 3)}, (5,), {"axis": 2}, {"i": np.array(2)}, label="one"),
+    Case(
+        "GatherElements",
+        ["x", "i"],
+        {"x": (5, 3), "z": (4, 3)},
+        (1, 3),
+        {"axis": 1},
+        before=[helper.make_node("ArgMax", ["z"], ["i"], axis=1)],
+    ),
+    *(_reduced(name) for name in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")),
+    *(_reduced(name) for name in ("ReduceSumSquare", "ReduceL1", "ReduceL2")),
+    _reduced("ReduceLogSum", low=0.1),
+    *map(_over_all, ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2")),
+    Case("Softmax", ["x"], {"x": (4, 9)}, (4, 9), {"axis": -1}),
+    Case("Softmax", ["x"], {"x": (4, 9)}, (4, 9), {"axis": 1}, label="first axis"),
+    Case("LogSoftmax", ["x"], {"x": (9,)}, (9,)),
+    Case("CumSum", ["x", "a"], {"x": (4, 9)}, (4, 9), constants={"a": np.array(1)}),
+    Case("ArgMax", ["x"], {"x": (4, 9)}, (4,), {"axis": 2, "keepdims": 0}, dtype="int64"),
+    Case("ArgMin", ["x"], {"x": (4, 9)}, (1, 9), {"axis": 1}, dtype="int64"),
+    Case("LayerNormalization", ["x", "s", "b"], {"x": (4, 9)}, (4, 9), {}, {"s": _floats(9), "b": _floats(9)}),
+    Case(
+        "BatchNormalization",
+        ["x", "s", "b", "m", "v"],
+        {"x": (4, 9)},
+        (4, 9),
+        {},
+        {"s": _floats(4), "b": _floats(4), "m": _floats(4), "v": RNG.uniform(0.5, 2, 4).astype(np.float32)},
+    ),
+    _convolution("plain", _floats(6, 4, 3), (6, 7)),
+    _convolution("dilated", _floats(6, 4, 3), (6, 3), dilations=[2], strides=[2]),
+    _convolution("padded", _floats(20, 4, 3), (20, 9), pads=[1, 1]),
+    _convolution("by channel", _floats(8, 1, 3), (8, 7), group=4),
+    _convolution("grouped", _floats(6, 2, 3), (6, 7), group=2),
+    Case(
+        "ConvTranspose",
+        ["x", "w", "b"],
+        {"x": (4, 5)},
+        (6, 11),
+        {"strides": [2], "group": 2},
+        {"w": _floats(4, 3, 3), "b": _floats(6)},
+    ),
+    _pooled("MaxPool", (3, 4), kernel_shape=[2], strides=[2]),
+    _pooled("AveragePool", (3, 6), kernel_shape=[3]),
+    _pooled("GlobalMaxPool", (3, 1)),
+    _pooled("GlobalAveragePool", (3, 1)),
+    _recurrent("LSTM", 4),
+    _recurrent("LSTM", 4, label="both ways", direction="bidirectional"),
+    _recurrent("GRU", 3, linear_before_reset=1),
+    _recurrent("GRU", 3, label="reset first"),
+    _recurrent("GRU", 3, label="backwards", direction="reverse", linear_before_reset=1),
+    _recurrent("RNN", 1),
+    Case(
+        "QuantizeLinear",
+        ["x", "s", "p"],
+        {"x": (3, 5)},
+        (3, 5),
+        constants={"s": np.float32(0.05), "p": np.uint8(100)},
+        after=[helper.make_node("DequantizeLinear", ["made", "s", "p"], ["y"])],
+        label="and back",
+    ),
+]
+
+
+def case_model(case: Case, folder: Path) -> Path:
+    """Write the step model of a case, and return its path."""
+    made = ["y"] if not case.after else ["made", "made2"][: 2 if case.operator == "Split" else 1]
+    attributes = dict(case.attributes)
+    domain = attributes.pop("domain", "")
+    node = helper.make_node(case.operator, case.inputs, made, case.operator, domain=domain, **attributes)
+    return write_graph(
+        folder / "model.onnx",
+        [*case.before, node, *case.after],
+        inputs=case.shapes,
+        outputs={"y": (case.dtype, case.result)},
+        constants=case.constants,
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_operator_computes_what_onnx_runtime_computes(case: Case, tmp_path: Path) -> None:
+    reference, compiled = (model.executor() for model in engines(case_model(case, tmp_path)))
+    for _ in range(STEPS):
+        for name, shape in case.shapes.items():
+            value = RNG.uniform(case.low, case.high, (1, *shape)).astype(np.float32)
+            reference.inputs[name][...] = value
+            compiled.inputs[name][...] = value
+        reference.run()
+        compiled.run()
+        expected, actual = reference.outputs["y"], compiled.outputs["y"]
+        np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-6 * max(1, np.abs(expected).max()))
+
+
+TESTED_IN_MODELS = {"com.microsoft:GatherBlockQuantized", "DequantizeLinear", "Cast", "IsNaN", "IsInf", "Where"}
+"""Operators that other tests of this folder compile."""
+
+
+def test_every_operator_has_a_case() -> None:
+    covered = {case.operator for case in CASES} | {"com.microsoft:MatMulNBits"} | TESTED_IN_MODELS
+
+    assert set(OPERATORS) - covered == set()
