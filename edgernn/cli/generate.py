@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from edgernn.cli.console import print_json, print_message
-from edgernn.cli.options import Force, Json, ModelPath, Providers, Threads, given
+from edgernn.cli.options import Engine, Force, Json, Providers, RunnablePath, Threads, engine_name, given
 from edgernn_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgernn_runtime.text_output import Summary
 
 _SAMPLING: Final = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
-_COMMON: Final = ("model", "provider", "threads", "json", "force")
+_COMMON: Final = ("model", "engine", "provider", "threads", "json", "force")
 _OWN: Final[Mapping[str, Sequence[str]]] = {
     "text": (*_SAMPLING, "prompt", "max_tokens", "stop", "state", "save_state", "beam"),
     "symbols of words": ("prompt", "max_tokens", "beam"),
@@ -31,7 +31,7 @@ _OWN: Final[Mapping[str, Sequence[str]]] = {
 
 def generate(
     context: typer.Context,
-    model: ModelPath,
+    model: RunnablePath,
     prompt: Annotated[str, typer.Option(help="Text that the generated text follows.")] = "",
     max_tokens: Annotated[int, typer.Option(min=0, help="Tokens or frames to generate.")] = 300,
     count: Annotated[int | None, typer.Option(min=1, help="Pictures to draw, or futures to sample.")] = None,
@@ -68,6 +68,7 @@ def generate(
         Path | None, typer.Option(help="Continue from this saved state, with its seed and sampler.")
     ] = None,
     save_state: Annotated[Path | None, typer.Option(help="Save the state after the last token here.")] = None,
+    engine: Engine = None,
     provider: Providers = None,
     threads: Threads = 1,
     force: Force = False,
@@ -83,7 +84,7 @@ def generate(
     fixed = [name for name in given(context) if name in _SAMPLING]
     if state is not None and fixed:
         raise InputError(f"a saved state brings its own seed and sampler; leave out --{fixed[0].replace('_', '-')}")
-    loaded = load(model, providers=provider or ["cpu"], threads=threads)
+    loaded = load(model, engine=engine_name(engine), providers=provider or ["cpu"], threads=threads)
     kind = _kind(model, loaded)
     foreign = [name for name in given(context) if name not in (*_COMMON, *_OWN[kind])]
     if foreign:
@@ -96,7 +97,7 @@ def generate(
         from edgernn.cli.transducing import MAX_SYMBOLS, write_transductions
 
         most = max_tokens if "max_tokens" in given(context) else MAX_SYMBOLS
-        bundle = load_bundle(model, providers=provider or ["cpu"], threads=threads)
+        bundle = load_bundle(model, engine=engine_name(engine), providers=provider or ["cpu"], threads=threads)
         write_transductions(bundle, prompt, width=beam or 1, max_symbols=most, json=json)
     elif kind == "text" and beam is not None:
         from edgernn.cli.beam import write_best

@@ -4,17 +4,17 @@ import json as json_text
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edgernn.cli.console import new_table, print_json, print_table, print_text
-from edgernn.cli.options import Json, ModelPath
+from edgernn.cli.options import Json, RunnablePath
 from edgernn_runtime.bundle_spec import bundle_to_json
 
 if TYPE_CHECKING:
     from edgernn_runtime import Spec
 
 
-def inspect(model: ModelPath, json: Json = False) -> None:
+def inspect(model: RunnablePath, json: Json = False) -> None:
     """Print what a model says of itself.
 
     Its Spec, operators, sizes and states; the weights must be those that its id names. Of a bundle, its stages and
@@ -48,18 +48,20 @@ def inspect(model: ModelPath, json: Json = False) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Inspected:
-    """What is in one model file."""
+    """What is in one model file, or in a library that was compiled from one."""
 
     spec: "Spec"
     model_id: str
     bytes: int
     operators: dict[str, int]
+    compiled: dict[str, object] | None = None
 
     def to_json(self) -> dict[str, object]:
         from edgernn_runtime.spec_json import spec_to_json
 
         spec = json_text.loads(spec_to_json(self.spec))
-        return {"spec": spec, "bytes": self.bytes, "operators": self.operators, "model_id": self.model_id}
+        found = {"spec": spec, "bytes": self.bytes, "operators": self.operators, "model_id": self.model_id}
+        return found if self.compiled is None else {**found, "compiled": self.compiled}
 
     def show(self) -> None:
         spec = self.spec
@@ -75,10 +77,14 @@ class _Inspected:
             "codec": "none" if spec.codec is None else f"{spec.codec.kind} of {spec.codec.size}",
             "parity": parity,
             "exported by": made,
-            "operators": ", ".join(f"{count} {name}" for name, count in self.operators.items()),
         }
+        if self.compiled is None:
+            rows["operators"] = ", ".join(f"{count} {name}" for name, count in self.operators.items())
+        else:
+            rows |= {"compiled for": str(self.compiled["target"]), "compiler": str(self.compiled["compiler"])}
+            rows["needs"] = " ".join(map(str, cast("tuple[str, ...]", self.compiled["cpu"]))) or "any CPU of its kind"
         for name, value in rows.items():
-            print_text(f"{name + ':':<13}{value}")
+            print_text(f"{name + ':':<14}{value}")
         table = new_table("tensor", "kind", "dtype", "shape")
         for kind, tensors in (("input", spec.inputs), ("output", spec.outputs)):
             for tensor in tensors:
@@ -91,12 +97,24 @@ class _Inspected:
 
 def _read(path: Path) -> _Inspected:
     from edgernn_export.metadata import read_model
+    from edgernn_runtime.engines.opening import is_native
     from edgernn_runtime.engines.ort import OrtEngine
 
+    if is_native(path):
+        return _read_library(path)
     proto, spec, model_id = read_model(path)
     OrtEngine(path)  # checks the Spec against the graph
     operators = dict(Counter(node.op_type for node in proto.graph.node).most_common())
     return _Inspected(spec, model_id, path.stat().st_size, operators)
+
+
+def _read_library(path: Path) -> _Inspected:
+    """Return what a library says of itself; none of its code runs."""
+    from edgernn_runtime.engines.library_file import read_library
+
+    found = read_library(path).description
+    compiled: dict[str, object] = {"target": found.target, "cpu": found.cpu, "compiler": found.compiler}
+    return _Inspected(found.spec, found.model_id, path.stat().st_size, {}, compiled)
 
 
 def _rate(every: int | None) -> str:

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -9,9 +10,33 @@ from edgernn_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from edgernn_export.quality import Metric
+    from edgernn_runtime.engines.opening import EngineName
+
+
+class EngineChoice(StrEnum):
+    """What can compute the steps of a model."""
+
+    ONNXRUNTIME = "onnxruntime"
+    NATIVE = "native"
+
 
 ModelPath = Annotated[
     Path, typer.Argument(help="A .onnx file that edgernn exported, or the folder of a bundle.", metavar="MODEL")
+]
+RunnablePath = Annotated[
+    Path,
+    typer.Argument(
+        help="A .onnx file that edgernn exported, a library that it compiled, or the folder of a bundle.",
+        metavar="MODEL",
+    ),
+]
+Engine = Annotated[
+    EngineChoice | None,
+    typer.Option(
+        help="What computes the steps: onnxruntime, or native, the code that `edgernn compile MODEL --build --cache` "
+        "made (default: native for a library).",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
@@ -50,6 +75,11 @@ Providers = Annotated[
     typer.Option("--provider", help="Execution provider, may be repeated in order of preference (default cpu)."),
 ]
 Threads = Annotated[int, typer.Option("--threads", help="Threads inside one operator.")]
+
+
+def engine_name(choice: EngineChoice | None) -> "EngineName | None":
+    """Return an engine as `load` takes it."""
+    return None if choice is None else choice.value
 
 
 def find_metric(name: str | None) -> "Metric | None":

@@ -1,6 +1,6 @@
 """`edgernn profile`: latency, jitter, cold start, memory, operators and the read floor of models side by side."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Final
@@ -9,11 +9,12 @@ import typer
 from rich.table import Table
 
 from edgernn.cli.console import new_table, print_json, print_message, print_table, print_text
-from edgernn.cli.options import Force, Json, Providers, Threads
+from edgernn.cli.options import Engine, Force, Json, Providers, Threads, engine_name
 from edgernn_runtime.errors import DataError, GateError, InputError, OutputError
 
 if TYPE_CHECKING:
     from edgernn.artefacts.profile_report import DriftCurve, ProfileReport
+    from edgernn_runtime.engines.opening import EngineName
     from edgernn_runtime.profiling import Profile, Trace
 
 TRACED_STEPS: Final = 300
@@ -23,6 +24,7 @@ SWEPT_STEPS: Final = 2000
 def profile(
     models: Annotated[list[Path], typer.Argument(help="Step models, measured side by side.", metavar="MODEL...")],
     steps: Annotated[int, typer.Option(min=1, help="Timed steps of each.")] = 5000,
+    engine: Engine = None,
     provider: Providers = None,
     threads: Threads = 1,
     max_p99_us: Annotated[float | None, typer.Option(min=0, help="Fail if a model's p99 is above this.")] = None,
@@ -56,14 +58,15 @@ def profile(
     from edgernn_runtime.profiling import profile as measure
     from edgernn_runtime.profiling.soaking import check_soak
 
-    wanted = provider or ["cpu"]
+    wanted, asked = provider or ["cpu"], engine_name(engine)
     _check_outputs(trace, html, overwrite=force)
     if soak is not None:
         check_soak(soak)
     if max_misses is not None and deadline_us is None:
-        _check_rates(models)
+        _check_rates(models, asked)
+    _check_traced(models, asked, {"--operators": operators, "--trace": trace is not None, "--sweep": sweep})
     curves = _drift_curves(drift or [], html)
-    measured = measure(models, steps=steps, providers=wanted, threads=threads, deadline_us=deadline_us)
+    measured = measure(models, steps=steps, engine=asked, providers=wanted, threads=threads, deadline_us=deadline_us)
     reports = _reports(
         measured,
         wanted,
@@ -91,7 +94,7 @@ def profile_table(measured: "Sequence[Profile]") -> Table:
     for each in measured:
         latency = each.step_us
         table.add_row(
-            str(each.path),
+            f"{each.path} (native)" if each.engine == "native" else str(each.path),
             *(f"{value:.1f}" for value in (latency.p50, latency.p90, latency.p99, latency.p999, each.jitter_us)),
             f"{1e6 / latency.mean:,.0f}",
             f"{measured[0].step_us.p50 / latency.p50:.2f}",
@@ -125,12 +128,25 @@ def _check_outputs(*targets: Path | None, overwrite: bool) -> None:
             ) from error
 
 
-def _check_rates(models: Iterable[Path]) -> None:
+def _check_traced(models: Iterable[Path], engine: "EngineName | None", asked: Mapping[str, bool]) -> None:
+    """Check that nothing is asked of compiled code that only ONNX Runtime has."""
+    from edgernn_runtime.engines.opening import is_native
+
+    wanted = next((option for option, given in asked.items() if given), None)
+    for path in models:
+        if wanted is not None and is_native(path, engine):
+            raise InputError(
+                f"{wanted} is for models in ONNX Runtime, and {path} runs as compiled code: it has no trace of its "
+                "operators and one thread"
+            )
+
+
+def _check_rates(models: Iterable[Path], engine: "EngineName | None") -> None:
     """Check that each model says how long a step may take."""
     from edgernn_runtime.model import load
 
     for path in models:
-        if load(path).spec.rate_hz is None:
+        if load(path, engine=engine).spec.rate_hz is None:
             raise InputError(f"--max-misses needs a deadline, and {path} has no rate; say it with --deadline-us")
 
 
@@ -183,7 +199,11 @@ def _reports(
         for i, each in enumerate(reports):
             print_message(f"stepping {each.name} {soak:,} times")
             grown = measure_soak(
-                each.profile.path, steps=soak, providers=tuple(providers), threads=each.profile.threads
+                each.profile.path,
+                steps=soak,
+                engine=each.profile.engine,
+                providers=tuple(providers),
+                threads=each.profile.threads,
             )
             reports[i] = replace(each, soak=grown)
     return reports
@@ -193,7 +213,10 @@ def _macs(path: Path) -> int | None:
     """Return the multiplications in one step of a model, or of a bundle whose slower stages count so much less."""
     from edgernn_export.operations import macs_per_step, read_graph
     from edgernn_runtime.bundle_spec import read_bundle
+    from edgernn_runtime.engines.opening import is_native
 
+    if is_native(path):
+        return None
     if not path.is_dir():
         return macs_per_step(read_graph(path))
     stages = [stage for stage in read_bundle(path).stages.values() if stage.every]
@@ -215,6 +238,9 @@ def _traced(
         traces: list[Trace] = []
         found: list[ProfileReport] = []
         for i, each in enumerate(reports):
+            if each.profile.engine == "native":
+                found.append(each)
+                continue
             place = Path(folder) / str(i)
             place.mkdir()
             measured = each.profile

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgernn.cli.console import new_table, print_json, print_message, print_table, print_text
-from edgernn.cli.options import Data, Force, Json, ModelPath
+from edgernn.cli.options import Data, Engine, EngineChoice, Force, Json, RunnablePath, engine_name
 from edgernn.cli.recordings import find_recording
 from edgernn_runtime.errors import GateError, InputError, ParityError
 
@@ -15,21 +15,23 @@ if TYPE_CHECKING:
     from edgernn_export.drift.free_running import FreeRunning
     from edgernn_export.drift.likeness import Likeness
     from edgernn_export.drift.report import VerifyReport
-    from edgernn_runtime import Engine
+    from edgernn_runtime import Engine as StepEngine
 
 
 def verify(
-    model: ModelPath,
+    model: RunnablePath,
     against: Annotated[
         str,
         typer.Option(
-            help="A run folder, another step model, or the torch module that MODEL was lifted from.",
+            help="A run folder, another step model, the one that MODEL was compiled from, or the torch module that "
+            "MODEL was lifted from.",
             metavar="RUN|MODEL|MODULE:FACTORY",
         ),
     ],
     weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file for MODULE:FACTORY.")] = None,
     steps: Annotated[int, typer.Option(min=2, help="Steps of each comparison.")] = 10_000,
     data: Data = None,
+    engine: Engine = None,
     max_drift: Annotated[
         float | None,
         typer.Option(
@@ -59,7 +61,7 @@ def verify(
 
     if report is not None:
         check_drift_report(report, overwrite=force)
-    candidate = _open_checked(model)
+    candidate = _open_checked(model, engine)
     source = _source(against, model, weights)
     run = Path(against) if (Path(against) / "run.json").is_file() else None
     recording = find_recording(candidate.spec, model, run=run, data=data, limit=steps)
@@ -83,19 +85,21 @@ def verify(
         )
 
 
-def _open_checked(path: Path) -> "Engine":
+def _open_checked(path: Path, engine: EngineChoice | None = None) -> "StepEngine":
     """Return a model as an engine; the weights of every file must be those that its id names."""
     from edgernn_export.metadata import read_model
     from edgernn_runtime.bundle_spec import read_bundle
-    from edgernn_runtime.engines.opening import open_engine
+    from edgernn_runtime.engines.opening import Opening, is_native, open_engine
 
-    engine = open_engine(path)
+    opened = open_engine(path, Opening(engine_name(engine)))
+    if is_native(path):
+        return opened
     for file in [path / stage.file for stage in read_bundle(path).stages.values()] if path.is_dir() else [path]:
         read_model(file)
-    return engine
+    return opened
 
 
-def _source(against: str, model: Path, weights: Path | None) -> "Engine":
+def _source(against: str, model: Path, weights: Path | None) -> "StepEngine":
     """Return what a model is compared with."""
     path = Path(against)
     if weights is not None and (":" not in against or path.exists()):
@@ -112,7 +116,7 @@ def _source(against: str, model: Path, weights: Path | None) -> "Engine":
     return TorchEngine(_lifted_again(against, model, weights))
 
 
-def _trained(folder: Path, model: Path) -> "Engine":
+def _trained(folder: Path, model: Path) -> "StepEngine":
     """Return the model of a run in torch, or the stage of it that a model file in a bundle holds."""
     from edgernn.training import Run
     from edgernn_export import StagedModules, TorchEngine

@@ -17,6 +17,7 @@ from edgernn_runtime.codecs import TextCodec as TextCodec
 from edgernn_runtime.engine import Engine as Engine
 from edgernn_runtime.engine import Executor as Executor
 from edgernn_runtime.engine import Placement as Placement
+from edgernn_runtime.engines.opening import EngineName as EngineName
 from edgernn_runtime.errors import EdgeRNNError as EdgeRNNError
 from edgernn_runtime.model import Model as Model
 from edgernn_runtime.model import load as load

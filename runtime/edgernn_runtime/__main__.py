@@ -2,6 +2,7 @@
 
 python -m edgernn_runtime model.onnx --prompt "Once"
 python -m edgernn_runtime model.onnx
+python -m edgernn_runtime model.so
 """
 
 import argparse
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgernn_runtime import __version__
+from edgernn_runtime.engines.opening import ENGINES
 from edgernn_runtime.errors import EdgeRNNError
 from edgernn_runtime.model import Model, load
 from edgernn_runtime.profiling import Latency, interleave, peak_rss_bytes, stepper
@@ -25,7 +27,9 @@ def main(arguments: list[str]) -> int:
     """Run the check and return the exit code: 0, 1 after an error, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     try:
-        model = load(options.model, providers=options.provider or ["cpu"], threads=options.threads)
+        model = load(
+            options.model, engine=options.engine, providers=options.provider or ["cpu"], threads=options.threads
+        )
         if options.prompt is None:
             _check(model, options.model)
         else:
@@ -43,13 +47,14 @@ def main(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m edgernn_runtime", description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="a .onnx file that edgernn exported")
+    parser.add_argument("model", type=Path, help="a .onnx file that edgernn exported, or a compiled library")
     parser.add_argument("--prompt", help="stream text that follows this; without it, the step is timed")
     parser.add_argument("--max-tokens", type=int, default=200, help="tokens to generate (default 200)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default 0.8)")
     parser.add_argument("--top-k", type=int, default=0, help="keep the k most probable tokens; 0 keeps all")
     parser.add_argument("--top-p", type=float, default=1.0, help="keep this much probability; 1 keeps all")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling noise (default 0)")
+    parser.add_argument("--engine", choices=ENGINES, help="what computes the step (default: what the file holds)")
     parser.add_argument("--provider", action="append", help="execution provider, may be repeated (default cpu)")
     parser.add_argument("--threads", type=int, default=1, help="threads inside one operator (default 1)")
     parser.add_argument("--version", action="version", version=__version__)

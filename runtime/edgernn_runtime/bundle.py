@@ -12,11 +12,11 @@ import numpy as np
 
 from edgernn_runtime.bundle_spec import BundleSpec
 from edgernn_runtime.engine import Engine
-from edgernn_runtime.engines.opening import open_stages
+from edgernn_runtime.engines.opening import EngineName, Opening, open_stages
 from edgernn_runtime.engines.staged import StagedEngine, state_name
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.model import Model
-from edgernn_runtime.providers import ProviderRequest, resolve
+from edgernn_runtime.providers import ProviderRequest
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.state import State
 from edgernn_runtime.stream import Stream
@@ -88,13 +88,17 @@ class Bundle:
 
 
 def load_bundle(
-    folder: str | Path, *, providers: str | Sequence[ProviderRequest] = ("cpu",), threads: int = 1
+    folder: str | Path,
+    *,
+    engine: EngineName | None = None,
+    providers: str | Sequence[ProviderRequest] = ("cpu",),
+    threads: int = 1,
 ) -> Bundle:
-    """Return the bundle in a folder; `providers` and `threads` are as in `load`, for every stage.
+    """Return the bundle in a folder; `engine`, `providers` and `threads` are as in `load`, for every stage.
 
     Raises:
         ModelFileError: If there is no bundle, or a model file is missing or damaged.
         SpecError: If the bundle is of another version, or its links do not fit its models.
-        ProviderError: As `load` does.
+        ProviderError, EngineError, InputError: As `load` does.
     """
-    return Bundle(*open_stages(Path(folder), resolve(providers), threads=threads))
+    return Bundle(*open_stages(Path(folder), Opening(engine, providers, threads)))

@@ -5,18 +5,22 @@ is one more file.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgernn_runtime.errors import InputError
+from edgernn_runtime.sampling import Sampler
 from edgernn_runtime.spec import Spec
 from edgernn_runtime.state import check_states
 
 Array = NDArray[np.generic]
+
+NATIVE: Final = "native"
+"""What compiled code names in the place of execution providers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,22 @@ class Executor(Protocol):
 
     def write_row(self, row: int, arrays: Sequence[Array]) -> None:
         """Replace the states of one row by copies of `arrays`, each `[1, ...]`."""
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """An executor of tokens that takes a step and chooses the next token in one call."""
+
+    def chooser(self, sampler: Sampler) -> Callable[[int, float], int]:
+        """Return a function that feeds a token to row 0, takes one step, and chooses the next one of that row.
+
+        It takes a token of the vocabulary, and a uniform as `Sampler.sample` does. It returns the next token; -1 if
+        the engine failed, and then nothing has changed; or -2 if the step was taken and the largest logit is NaN or
+        infinite. It holds until another one is asked for.
+
+        Args:
+            sampler: How the token is chosen; one that does not adjust the logits.
+        """
 
 
 class RowStates(ABC):
@@ -145,7 +165,7 @@ class Engine(Protocol):
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """Full names of the execution providers in use, in order of preference."""
+        """Full names of the execution providers in use, in order of preference; else the one name of what computes."""
 
     def executor(self, batch: int) -> Executor:
         """Return a new executor for `batch` rows, at the initial state."""

@@ -8,7 +8,7 @@ EdgeRNNError
 |   `-- NotFiniteError                 the output of some streams of a pool is not finite (edgernn_runtime.pool)
 |-- StateError (ValueError)            a state of another model, shape or dtype
 |-- ProviderError (RuntimeError)       an execution provider is unknown, missing or only partly used
-|-- EngineError (RuntimeError)         the engine failed while it computed a step
+|-- EngineError (RuntimeError)         the engine failed in a step, or cannot run here
 |-- StreamError (RuntimeError)         a stream that is closed, or that another thread is stepping
 |   `-- PoolFullError                  a pool that takes no more streams
 |-- OutputError (OSError)              a result could not be written
@@ -54,7 +54,7 @@ class ProviderError(EdgeRNNError, RuntimeError):
 
 
 class EngineError(EdgeRNNError, RuntimeError):
-    """The engine failed while it computed a step."""
+    """The engine failed while it computed a step, or cannot run on this machine."""
 
 
 class StreamError(EdgeRNNError, RuntimeError):

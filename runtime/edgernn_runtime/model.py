@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from edgernn_runtime.engine import Engine, Executor, Lockstep, Placement
-from edgernn_runtime.engines.opening import open_engine
+from edgernn_runtime.engines.opening import EngineName, Opening, open_engine
 from edgernn_runtime.engines.singly import SinglyExecutor
 from edgernn_runtime.errors import InputError
-from edgernn_runtime.providers import ProviderRequest, resolve
+from edgernn_runtime.providers import ProviderRequest
 from edgernn_runtime.sampling import GREEDY, Sampler
 from edgernn_runtime.spec import Spec
 from edgernn_runtime.state import State
@@ -17,41 +17,45 @@ from edgernn_runtime.stream import Stream
 if TYPE_CHECKING:
     from edgernn_runtime.pool import StreamPool
 
-MAX_THREADS: Final = 256
-
 
 def load(
     path: str | Path,
     *,
+    engine: EngineName | None = None,
     providers: str | Sequence[ProviderRequest] = ("cpu",),
     threads: int = 1,
     spinning: bool = False,
     strict: bool = False,
+    model_id: str | None = None,
 ) -> "Model":
     """Return the step model in a file, or that of the stages in a bundle's folder.
 
     Args:
-        path: A `.onnx` file that edgernn exported, or a folder with a `bundle.json`.
+        path: A `.onnx` file that edgernn exported, a folder with a `bundle.json`, or a library that
+            `edgernn compile` built (`.so`, `.dylib`, `.dll`). A library is code: load only those you trust.
+        engine: `onnxruntime`, or `native` for compiled code: that of a `.onnx` file is looked for in the user's cache,
+            which `edgernn compile MODEL --build --cache` fills. None for native code from a library and ONNX Runtime
+            for the rest.
         providers: An execution provider, or several in order of preference: short names (`cpu`, `cuda`, `tensorrt`,
             `openvino`, `coreml`, `directml`, `qnn`, `webgpu`, ...), full names, or pairs of a name
-            and the provider's options. Each one named must be there.
-        threads: Threads inside one operator; one is fastest for most step models.
+            and the provider's options. Each one named must be there. Compiled code has none but the cpu.
+        threads: Threads inside one operator; one is fastest for most step models. Compiled code has one.
         spinning: Whether idle threads keep a core busy while they wait for the next step.
         strict: Whether it is an error if a node runs on a provider other than the first.
+        model_id: The id of the model that is expected, which a file of another must not stand in for; None for any.
 
     Raises:
-        ModelFileError: If the file is missing, damaged, or no ONNX model.
+        ModelFileError: If the file is missing, damaged, no ONNX model and no library of this edgernn, another model
+            than expected, or has no library in the cache.
         SpecError: If it has no Spec, a newer one, or one that disagrees with its graph.
         ProviderError: If a provider is unknown, missing or could not start, or nodes fell back to
             another one and `strict` is set.
-        InputError: If `threads` does not lie in 1..256.
+        EngineError: If this machine cannot run a library, or others could have written it in the cache.
+        InputError: If there is no such engine, or it has not so many threads.
     """
-    if not 1 <= threads <= MAX_THREADS:
-        raise InputError(f"threads must lie in 1..{MAX_THREADS}, got {threads}")
+    how = Opening(engine, providers, threads, spinning, strict)
     _check_begin(Path(path))
-    return Model(
-        open_engine(Path(path), resolve(providers), threads=threads, spinning=spinning, strict=strict),
-    )
+    return Model(open_engine(Path(path), how, model_id=model_id))
 
 
 def _check_begin(path: Path) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import onnxruntime
-
 from edgernn_runtime.errors import ProviderError
 
 SHORT_NAMES: Final[Mapping[str, str]] = {
@@ -105,6 +103,8 @@ def resolve(requests: str | Sequence[ProviderRequest]) -> tuple[Provider, ...]:
 
 def available() -> tuple[str, ...]:
     """Return the providers of the installed ONNX Runtime, by short name where there is one."""
+    import onnxruntime  # noqa: PLC0415, costs the cold start of compiled code 50 ms, and that has no need of it
+
     return tuple(short_name(name) for name in onnxruntime.get_available_providers())
 
 
@@ -119,6 +119,8 @@ def short_name(name: str) -> str:
 
 def report() -> tuple[ProviderReport, ...]:
     """Return what this machine offers, available providers first, then the other known ones."""
+    import onnxruntime  # noqa: PLC0415, as in `available`
+
     offered = onnxruntime.get_available_providers()
     names = [*offered, *(name for name in SHORT_NAMES.values() if name not in offered)]
     conflict = packaging_conflict(installed_distributions())
@@ -157,6 +159,8 @@ def packaging_conflict(distributions: Sequence[str]) -> str | None:
 
 
 def _resolve_one(request: ProviderRequest) -> Provider:
+    import onnxruntime  # noqa: PLC0415, as in `available`
+
     name, options = (request, {}) if isinstance(request, str) else request
     full = SHORT_NAMES.get(name.lower(), name)
     if full not in onnxruntime.get_all_providers():
@@ -179,6 +183,8 @@ def _remedy(name: str) -> str:
 
 
 def _devices(name: str) -> tuple[str, ...]:
+    import onnxruntime  # noqa: PLC0415, as in `available`
+
     found = [device for device in onnxruntime.get_ep_devices() if device.ep_name == name]
     return tuple(f"{device.device.type.name.lower()} ({device.ep_vendor})" for device in found)
 

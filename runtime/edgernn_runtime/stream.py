@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.alone import Alone
 from edgernn_runtime.distributions import UNIFORMS, draw, normals
-from edgernn_runtime.engine import Array, Executor
-from edgernn_runtime.errors import InputError, StateError
+from edgernn_runtime.engine import Array, Choosing, Executor
+from edgernn_runtime.errors import EngineError, InputError, StateError
 from edgernn_runtime.feeding import ENDED, Feeding
 from edgernn_runtime.graph_noise import GraphNoise
 from edgernn_runtime.graph_sampler import CUMULATIVE, NEXT_TOKEN, NOISE, set_sampler
@@ -21,6 +21,9 @@ from edgernn_runtime.state import State
 
 _LATENT_STEP: Final = 2**63
 """The step whose noise a latent is made of; no stream gets so far."""
+
+_FAILED: Final = -1
+"""What an engine that chooses tokens returns if it took no step."""
 
 _TWO_THREADS: Final = "another thread is stepping this stream; a stream is for one thread at a time"
 
@@ -62,6 +65,7 @@ class Stream:
         self._vocabulary = spec.vocabulary
         self._text = spec.text_codec
         self._logits = cast("NDArray[np.float32]", self._row)
+        self._choosing = _choosing(spec, self._executor)
         if self._graph is not None:
             self._noise_input: Array = self._executor.inputs[NOISE][0]
             self._token_output: Array = self._executor.outputs[NEXT_TOKEN]
@@ -88,6 +92,9 @@ class Stream:
         self._ranked = self._graph is not None and self._graph.filters
         self._warm = sampler.temperature > 0
         self._next_token = self._token_of_graph if in_graph else self._token_of_logits
+        if self._choosing is not None and not sampler.adjusts:
+            self._choose = self._choosing.chooser(sampler)
+            self._next_token = self._token_of_engine
 
     @property
     def step_index(self) -> int:
@@ -442,6 +449,25 @@ class Stream:
         finally:
             self._alone.leave()
 
+    def _token_of_engine(self) -> int:
+        """Let the engine feed the pending token and choose the next one, and leave that pending."""
+        self._alone.enter()
+        try:
+            fed = cast("int | None", self._pending)
+            if fed is None:
+                self._pending = fed = cast("int", self._feeding.start(self._step))
+            token = self._choose(fed, self._noise.uniform(self._step) if self._warm else 0.0)
+            if token == _FAILED:
+                raise EngineError("the engine failed in a step")
+            self._step += 1
+            self._recent.append(fed)
+            self._pending = token if token >= 0 else None
+            if token < 0:
+                self._sampler.sample(self._logits, 0.0)  # raises the error that says what is wrong with them
+            return token
+        finally:
+            self._alone.leave()
+
     def _next_frame(self) -> NDArray[np.float32]:
         """Feed the pending frame, draw the next one, and leave that pending."""
         with self._alone:
@@ -453,3 +479,9 @@ class Stream:
             noise = self._noise.uniforms(step, UNIFORMS[distribution] * self._input[0].size)
             self._pending = frame = draw(distribution, parameters, noise, temperature=self._sampler.temperature)
             return frame
+
+
+def _choosing(spec: Spec, executor: Executor) -> Choosing | None:
+    """Return an executor that can choose the tokens of a stream; None if it cannot, or the graph does or draws."""
+    plain = spec.vocabulary and spec.graph_sampler is None and not spec.noise_inputs and flush_input(spec) is None
+    return executor if plain and isinstance(executor, Choosing) else None

@@ -142,9 +142,14 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_the_runtime_loads_neither_torch_nor_onnx_nor_typer() -> None:
-    loaded = loaded_by("import edgernn_runtime, edgernn_runtime.profiling, edgernn_runtime.text_output")
+    modules = ("profiling", "text_output", "engines.ort", "engines.native")
+    loaded = loaded_by("import edgernn_runtime" + "".join(f", edgernn_runtime.{module}" for module in modules))
     assert {"edgernn_runtime", "numpy", "onnxruntime"} <= loaded
     assert set() == loaded & HEAVY
+
+
+def test_onnx_runtime_is_loaded_with_the_first_model_that_needs_it() -> None:
+    assert "onnxruntime" not in loaded_by("import edgernn_runtime, edgernn_runtime.profiling")
 
 
 def test_the_check_of_what_is_loaded_can_fail() -> None:

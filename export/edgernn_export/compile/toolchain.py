@@ -31,7 +31,8 @@ SECTION: Final = "edgernn"
 
 _LAYOUT: Final = ("-ffunction-sections", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-g0")
 _LIBRARY: Final = ("-DEDGERNN_LIBRARY", "-fvisibility=hidden")
-_WASM_STACK_BYTES: Final = 65536
+_WASM_STACK_BYTES: Final = 32768
+"""What a module's stack has beside the frames of the model's functions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +166,10 @@ class _Workshop:
         library = self.folder / f"step{self.target.library_suffix}"
         options = [*self.compiler.options(self.target), *linker(self.compiler, self.target), "-O3", "-s"]
         if self.target.library == "wasm module":
+            frames = sum(read_frames(self.folder).values())
+            stack = -(-(frames + _WASM_STACK_BYTES) // wasm.PAGE_BYTES) * wasm.PAGE_BYTES
             exports = ("-Wl,--no-entry", "-Wl,--export-dynamic", "-Wl,--export=__heap_base")
-            options += ["-mexec-model=reactor", *exports, f"-Wl,-z,stack-size={_WASM_STACK_BYTES}", str(code)]
+            options += ["-mexec-model=reactor", *exports, f"-Wl,-z,stack-size={stack}", str(code)]
         else:
             options += ["-shared", str(code), "-lm"]
         self.compiler.run([*options, "-o", str(library)], folder=self.folder)

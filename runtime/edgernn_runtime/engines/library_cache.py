@@ -65,11 +65,13 @@ def store_library(content: bytes, model_id: str) -> Path:
     return target
 
 
-def find_library(model: Path) -> LibraryFile:
+def find_library(model: Path, named: Path | None = None) -> LibraryFile:
     """Return the library in the cache that was compiled from a model for this CPU.
 
     Args:
         model: The `.onnx` file.
+        named: What the caller named, which a command should compile: the bundle that the file is a stage of; None for
+            the file itself.
 
     Raises:
         ModelFileError: If the model's file is missing or damaged, or there is no library, or one that is damaged or
@@ -82,7 +84,7 @@ def find_library(model: Path) -> LibraryFile:
     except SpecError as error:
         raise SpecError(f"{model}: {error}") from error
     path = cached_path(model_id)
-    remedy = f"run: edgernn compile {shlex.quote(str(model))} --build --cache"
+    remedy = f"run: edgernn compile {shlex.quote(str(named or model))} --build --cache"
     if not os.path.lexists(path):
         raise ModelFileError(f"{model} has no library compiled for this CPU in {path.parent}; {remedy}")
     _check_folder(path.parent)

@@ -144,4 +144,6 @@ def _description(path: Path, text: bytes) -> Description:
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
     except (LookupError, TypeError) as error:
-        raise ModelFileError(f"{path} is damaged: its description lacks a field; compile it again") from error
+        raise ModelFileError(
+            f"{path} is damaged: its description lacks a field, or has one of another type; compile it again"
+        ) from error

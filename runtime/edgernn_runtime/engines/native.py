@@ -28,10 +28,10 @@ _ALWAYS: Final = ("asimd", "fp", "sse", "sse2")
 """CPU features that every CPU of 64 bits has which runs such code, also where the system does not list them."""
 
 _HELD_BYTES: Final = 1 << 20
-"""The weights, over all rows, up to which a step keeps the interpreter's lock.
+"""The weights that a step reads, over all rows and frames, up to which it keeps the interpreter's lock.
 
-Such a step takes some tens of microseconds at most. If it let go of the lock, it would save other threads no more
-than that, and would itself wait for whoever took it, up to `sys.getswitchinterval()`, 5 ms.
+Such a step takes some tens of microseconds at most. If it let go of the lock, other threads would gain no more than
+that, and it would itself wait for whoever took the lock, up to `sys.getswitchinterval()`, 5 ms.
 """
 
 
@@ -107,7 +107,7 @@ class NativeEngine:
 
     def executor(self, batch: int) -> Executor:
         """Return a new executor for `batch` rows, at the initial state."""
-        held = self._spec.weight_bytes * batch <= _HELD_BYTES
+        held = self._spec.weight_bytes * self._spec.frames_per_step * batch <= _HELD_BYTES
         functions = _functions(self._code, self._spec, held=held)
         return NativeExecutor(self._spec, functions, self._state_bytes, self._offsets, batch)
 

@@ -89,7 +89,7 @@ def open_engine(path: Path, how: Opening = AS_IT_IS, *, model_id: str | None = N
         ModelFileError, SpecError, ProviderError, EngineError, InputError: As `load` raises them.
     """
     if not path.is_dir():
-        return _open_file(path, how, model_id)
+        return _open_file(path, how, model_id=model_id)
     from edgernn_runtime.engines.staged import StagedEngine  # noqa: PLC0415, costs the cold start of a file 5 ms
 
     return _checked(path, StagedEngine(*open_stages(path, how)), model_id)
@@ -100,12 +100,13 @@ def open_stages(folder: Path, how: Opening = AS_IT_IS) -> "tuple[BundleSpec, Map
     from edgernn_runtime.bundle_spec import read_bundle  # noqa: PLC0415, likewise
 
     bundle = read_bundle(folder)
-    return bundle, {name: _open_file(folder / stage.file, how, None) for name, stage in bundle.stages.items()}
+    return bundle, {name: _open_file(folder / stage.file, how, bundle=folder) for name, stage in bundle.stages.items()}
 
 
-def _open_file(path: Path, how: Opening, model_id: str | None) -> Engine:
+def _open_file(path: Path, how: Opening, *, model_id: str | None = None, bundle: Path | None = None) -> Engine:
+    """Return the engine of a file, which may be that of a stage of a bundle."""
     if is_native(path, how.engine):
-        return _open_natively(path, how, model_id)
+        return _open_natively(path, how, model_id, bundle)
     from edgernn_runtime.engines.ort import OrtEngine  # noqa: PLC0415, costs the cold start of a library 50 ms
 
     found = resolve(how.providers)
@@ -113,7 +114,7 @@ def _open_file(path: Path, how: Opening, model_id: str | None) -> Engine:
     return _checked(path, engine, model_id)
 
 
-def _open_natively(path: Path, how: Opening, model_id: str | None) -> Engine:
+def _open_natively(path: Path, how: Opening, model_id: str | None, bundle: Path | None) -> Engine:
     """Return the engine of a library that is named, or that the cache has for a model file."""
     if is_native(path) and how.engine == "onnxruntime":
         raise InputError(f"{path} is a compiled library, which only engine='native' can run")
@@ -125,7 +126,7 @@ def _open_natively(path: Path, how: Opening, model_id: str | None) -> Engine:
     else:
         from edgernn_runtime.engines.library_cache import find_library  # noqa: PLC0415, nor of libraries that are named
 
-        library = find_library(path)
+        library = find_library(path, bundle)
     from edgernn_runtime.engines.native import NativeEngine  # noqa: PLC0415, no need of ONNX models
 
     _check_model_id(path, library.description.model_id, model_id)

@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn_runtime.engine import NATIVE
+from edgernn_runtime.engines.opening import EngineName
 from edgernn_runtime.errors import InputError, SpecError
 from edgernn_runtime.model import Model, load
 from edgernn_runtime.profiling.deadline import Deadline, check_deadline, frame_period_us
@@ -31,7 +33,7 @@ class Profile:
 
     Attributes:
         path: The model file.
-        provider: The short name of the first execution provider.
+        provider: The short name of the first execution provider; `native` for compiled code.
         threads: Threads inside one operator.
         steps: Timed steps.
         step_us: Latency of a step.
@@ -58,6 +60,11 @@ class Profile:
     durations_us: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
     @property
+    def engine(self) -> EngineName:
+        """What computed the step."""
+        return "native" if self.provider == NATIVE else "onnxruntime"
+
+    @property
     def jitter_us(self) -> float:
         """p99 - p50 of the step."""
         return self.step_us.p99 - self.step_us.p50
@@ -72,6 +79,7 @@ def profile(
     paths: Sequence[Path],
     *,
     steps: int = 5000,
+    engine: EngineName | None = None,
     providers: Sequence[str] = ("cpu",),
     threads: int = 1,
     deadline_us: float | None = None,
@@ -81,6 +89,7 @@ def profile(
     Args:
         paths: Model files, or folders of bundles.
         steps: Timed steps of each.
+        engine: What computes them, as in `load`.
         providers: Names of execution providers, in order of preference.
         threads: Threads inside one operator.
         deadline_us: The longest that a step may take; None for the time in which a model's frames arrive.
@@ -88,18 +97,18 @@ def profile(
     Raises:
         ModelFileError, SpecError, ProviderError: As `load` raises them.
         InputError: If `steps` or the deadline is not positive.
-        EngineError: If a cold start fails.
+        EngineError: If a cold start fails, or as `load` raises it.
     """
     if steps < 1:
         raise InputError(f"steps must be positive, got {steps}")
     if isinstance(providers, str):
         raise InputError(f"providers must be a list of names, got {providers!r}")
     check_deadline(deadline_us)
-    models = [load(path, providers=providers, threads=threads) for path in paths]
+    models = [load(path, engine=engine, providers=providers, threads=threads) for path in paths]
     for path, model in zip(paths, models, strict=True):
         if model.spec.weight_bytes > _MOST_EXPANDED * model_bytes(path):
             raise SpecError(f"{path}: weight_bytes is {model.spec.weight_bytes}, more than the file can hold")
-    cold = [cold_start(path, providers=providers, threads=threads) for path in paths]
+    cold = [cold_start(path, engine=engine, providers=providers, threads=threads) for path in paths]
     floors = [Floor(model.spec.weight_bytes) for model in models]
     durations = interleave([stepper(model) for model in models], steps, between=[floor.read for floor in floors])
     return tuple(

@@ -13,6 +13,7 @@ def to_json(measured: Profile) -> dict[str, object]:
     """Return a profile under the keys of the command line's `--json`."""
     return {
         "path": str(measured.path),
+        "engine": measured.engine,
         "provider": measured.provider,
         "threads": measured.threads,
         "steps": measured.steps,

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgernn_runtime.engines.opening import EngineName
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.model import load
 from edgernn_runtime.profiling.interleaving import WARMUP_STEPS
@@ -49,6 +50,7 @@ def soak(
     path: Path,
     *,
     steps: int,
+    engine: EngineName | None = None,
     providers: tuple[ProviderRequest, ...] = ("cpu",),
     threads: int = 1,
 ) -> Soak:
@@ -57,6 +59,7 @@ def soak(
     Args:
         path: A model file, or the folder of a bundle.
         steps: Steps after the warmup, which is a tenth as long.
+        engine: What computes the steps, as in `load`.
         providers: Names of execution providers, in order of preference.
         threads: Threads inside one operator.
 
@@ -65,7 +68,7 @@ def soak(
         ModelFileError, SpecError, ProviderError: As `load` raises them.
     """
     check_soak(steps)
-    step = stepper(load(path, providers=providers, threads=threads))
+    step = stepper(load(path, engine=engine, providers=providers, threads=threads))
     marks = np.linspace(0, steps, min(SOAK_SAMPLES, steps) + 1).astype(int)[1:]
     rss = np.zeros(len(marks), np.int64)
     for number in range(max(WARMUP_STEPS, steps // 10)):

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from edgernn_runtime.engines.opening import EngineName
 from edgernn_runtime.errors import EngineError
 
 COLD_STARTS: Final = 5
@@ -20,10 +21,14 @@ _NO_BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 
 _CHILD: Final = """
 import sys, time
-path, providers, threads = sys.argv[1], sys.argv[2].split(","), int(sys.argv[3])
+path, engine, providers, threads = sys.argv[1], sys.argv[2] or None, sys.argv[3].split(","), int(sys.argv[4])
+from importlib import import_module
+from pathlib import Path
 from edgernn_runtime import load
+from edgernn_runtime.engines.opening import is_native
+import_module("edgernn_runtime.engines." + ("native" if is_native(Path(path), engine) else "ort"))
 loading = time.monotonic()
-model = load(path, providers=providers, threads=threads)
+model = load(path, engine=engine, providers=providers, threads=threads)
 loaded = time.monotonic()
 model.stream().step(model.spec.main_input.zero())
 done = time.monotonic()
@@ -38,7 +43,7 @@ class ColdStart:
 
     Attributes:
         total_ms: From the start of the process to the first output, imports included.
-        load_ms: Loading the model alone.
+        load_ms: Loading the model alone, its engine imported before.
         first_step_ms: Making a stream and taking its first step.
         peak_rss_bytes: The process's peak resident memory.
     """
@@ -49,19 +54,21 @@ class ColdStart:
     peak_rss_bytes: int
 
 
-def cold_start(path: Path, *, providers: Sequence[str] = ("cpu",), threads: int = 1) -> ColdStart:
+def cold_start(
+    path: Path, *, engine: EngineName | None = None, providers: Sequence[str] = ("cpu",), threads: int = 1
+) -> ColdStart:
     """Return the median of several starts, each in a new process, from nothing to the first output.
 
     Raises:
         EngineError: If the process fails.
     """
-    starts = [_start_once(path, providers, threads) for _ in range(COLD_STARTS)]
+    starts = [_start_once(path, engine, providers, threads) for _ in range(COLD_STARTS)]
     total, loading, first, memory = np.median(np.array(starts), axis=0)
     return ColdStart(float(total), float(loading), float(first), int(memory))
 
 
-def _start_once(path: Path, providers: Sequence[str], threads: int) -> list[float]:
-    command = [sys.executable, "-c", _CHILD, str(path), ",".join(providers), str(threads)]
+def _start_once(path: Path, engine: EngineName | None, providers: Sequence[str], threads: int) -> list[float]:
+    command = [sys.executable, "-c", _CHILD, str(path), engine or "", ",".join(providers), str(threads)]
     environment = {name: value for name, value in os.environ.items() if name != _NO_BYTECODE}
     before = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603, our own

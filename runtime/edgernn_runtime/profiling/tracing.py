@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from edgernn_runtime.bundle_spec import read_bundle
-from edgernn_runtime.engines.ort import OrtEngine
 from edgernn_runtime.engines.staged import StagedEngine
 from edgernn_runtime.model import Model
 from edgernn_runtime.profiling.interleaving import WARMUP_STEPS
@@ -73,6 +72,8 @@ def trace_steps(
     Raises:
         ModelFileError, SpecError, ProviderError: As `load` raises them.
     """
+    from edgernn_runtime.engines.ort import OrtEngine  # noqa: PLC0415, profiling compiled code has no need of it
+
     bundle = read_bundle(path) if path.is_dir() else None
     files = {"": path} if bundle is None else {name: path / bundle.stages[name].file for name in bundle.stages}
     found = resolve(providers)

@@ -16,7 +16,9 @@ int32_t edgernn_choose(const edgernn_call *call, int64_t token, float uniform) {
     return chosen < 0 ? -2 : chosen;
 }
 
-uint32_t edgernn_stream_bytes(void) { return (uint32_t)sizeof(model_stream); }
+uint32_t edgernn_stream_bytes(void) {
+    return (uint32_t)sizeof(model_stream);
+}
 
 void edgernn_begin(void *stream, uint32_t seed_low, uint32_t seed_high, float temperature, int32_t top_k, float top_p,
                    float repetition_penalty) {
@@ -32,4 +34,6 @@ int32_t edgernn_prefill(void *stream, const int32_t *tokens, int32_t count) {
     return model_prefill((model_stream *)stream, tokens, (size_t)count);
 }
 
-int32_t edgernn_next(void *stream) { return model_next((model_stream *)stream); }
+int32_t edgernn_next(void *stream) {
+    return model_next((model_stream *)stream);
+}

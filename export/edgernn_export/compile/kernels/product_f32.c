@@ -17,16 +17,18 @@ static inline __attribute__((always_inline)) void add_columns_f32(const float *x
         lanes_f32 sums[64 / FLOATS] = {{0}};
         for (int k = block; k < end; k++, weights += width) {
 #if defined(__x86_64__) || defined(__aarch64__)
-            for (int byte = 0; byte < 4 * FLOATS * count; byte += 64)
+            for (int byte = 0; byte < 4 * FLOATS * count; byte += 64) {
                 __builtin_prefetch((const void *)((uintptr_t)weights + (uintptr_t)byte + 1024));
+            }
 #endif
             for (int n = 0; n < count; n++) {
                 lanes_f32 product = x[k] * ((const lanes_f32 *)weights)[n];
                 sums[n] = sums[n] + product;
             }
         }
-        for (int n = 0; n < count; n++)
+        for (int n = 0; n < count; n++) {
             ((lanes_f32 *)totals)[n] = ((lanes_f32 *)totals)[n] + sums[n];
+        }
     }
 }
 
@@ -37,10 +39,12 @@ static inline void add_tile_f32(const float *x, const float *weights, float *tot
         return;
     }
     int column = 0;
-    for (; column + 32 <= width; column += 32)
+    for (; column + 32 <= width; column += 32) {
         add_columns_f32(x, weights + column, totals + column, inputs, width, 32 / FLOATS);
-    if (column < width)
+    }
+    if (column < width) {
         add_columns_f32(x, weights + column, totals + column, inputs, width, 16 / FLOATS);
+    }
 }
 #undef FLOATS
 #else
@@ -57,8 +61,9 @@ static inline void add_tile_f32(const float *x, const float *weights, float *tot
                     sums[n] = sums[n] + product;
                 }
             }
-            for (int n = 0; n < 8; n++)
+            for (int n = 0; n < 8; n++) {
                 totals[column + n] = totals[column + n] + sums[n];
+            }
         }
     }
 }
@@ -70,8 +75,9 @@ static void product_f32(const float *x, const float *weights, const float *bias,
         int used = outputs - start < 64 ? outputs - start : 64;
         int width = (used + 15) / 16 * 16;
         float totals[64] = {0};
-        if (bias)
+        if (bias) {
             memcpy(totals, bias + start, (size_t)used * sizeof(float));
+        }
         add_tile_f32(x, weights, totals, inputs, width);
         weights += inputs * width;
         memcpy(y + start, totals, (size_t)used * sizeof(float));

@@ -56,7 +56,9 @@ static inline dots_int4 dot_int4(dots_int4 sum, group_int4 codes, const uint8_t 
 #endif
 }
 
-static inline void store_int4(int32_t *dots, dots_int4 sum) { _mm256_storeu_si256((__m256i *)dots, sum); }
+static inline void store_int4(int32_t *dots, dots_int4 sum) {
+    _mm256_storeu_si256((__m256i *)dots, sum);
+}
 #elif defined(__SSE2__)
 #include <emmintrin.h>
 #define COLUMNS_INT4 16
@@ -105,7 +107,9 @@ static inline dots_int4 dot_int4(dots_int4 sum, group_int4 codes, const uint8_t 
     return vdotq_s32(sum, vreinterpretq_s8_u8(vshrq_n_u8(both, 4)), codes.val[1]);
 }
 
-static inline void store_int4(int32_t *dots, dots_int4 sum) { vst1q_s32(dots, sum); }
+static inline void store_int4(int32_t *dots, dots_int4 sum) {
+    vst1q_s32(dots, sum);
+}
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
 #define COLUMNS_INT4 16
@@ -185,14 +189,18 @@ static inline dots_int4 dot_int4(dots_int4 sum, group_int4 codes, const uint8_t 
     return __smlad((int16x2_t)(both >> 12 & 0x000F000F), codes.odd_high, sum);
 }
 
-static inline void store_int4(int32_t *dots, dots_int4 sum) { *dots = sum; }
+static inline void store_int4(int32_t *dots, dots_int4 sum) {
+    *dots = sum;
+}
 #else
 #define COLUMNS_INT4 8
 #define LANES_INT4 1
 typedef int32_t dots_int4;
 typedef const int8_t *group_int4;
 
-static inline group_int4 spread_int4(const int8_t *codes) { return codes; }
+static inline group_int4 spread_int4(const int8_t *codes) {
+    return codes;
+}
 
 /* sum plus 8 weights times 8 codes. */
 static inline dots_int4 dot_int4(dots_int4 sum, group_int4 codes, const uint8_t *weights) {
@@ -203,26 +211,32 @@ static inline dots_int4 dot_int4(dots_int4 sum, group_int4 codes, const uint8_t 
     return sum;
 }
 
-static inline void store_int4(int32_t *dots, dots_int4 sum) { *dots = sum; }
+static inline void store_int4(int32_t *dots, dots_int4 sum) {
+    *dots = sum;
+}
 #endif
 
 /* dots [columns] = codes [groups][8] times weights [groups][width][4], of which the first columns. */
 static inline __attribute__((always_inline)) void dot_columns_int4(const int8_t *codes, const uint8_t *weights,
                                                                    int32_t *dots, int groups, int width, int columns) {
     dots_int4 sums[COLUMNS_INT4 / LANES_INT4];
-    for (int n = 0; n < columns / LANES_INT4; n++)
+    for (int n = 0; n < columns / LANES_INT4; n++) {
         sums[n] = (dots_int4){0};
+    }
     for (int k = 0; k < groups; k++, weights += 4 * width) {
         group_int4 group = spread_int4(codes + 8 * k);
 #if defined(__x86_64__) || defined(__aarch64__)
-        for (int byte = 0; byte < 4 * columns; byte += 64)
+        for (int byte = 0; byte < 4 * columns; byte += 64) {
             __builtin_prefetch((const void *)((uintptr_t)weights + (uintptr_t)byte + 1024));
+        }
 #endif
-        for (int n = 0; n < columns / LANES_INT4; n++)
+        for (int n = 0; n < columns / LANES_INT4; n++) {
             sums[n] = dot_int4(sums[n], group, weights + 4 * LANES_INT4 * n);
+        }
     }
-    for (int n = 0; n < columns / LANES_INT4; n++)
+    for (int n = 0; n < columns / LANES_INT4; n++) {
         store_int4(dots + LANES_INT4 * n, sums[n]);
+    }
 }
 
 /* totals [16] plus the dots of a block [16] with its scale and sum, and 16 scales and zero points of the weights. */
@@ -245,18 +259,22 @@ static void product_int4(const int8_t *codes, const float *scales, const int32_t
         int used = outputs - start < 64 ? outputs - start : 64;
         int width = (used + 15) / 16 * 16;
         float totals[64] = {0};
-        if (bias)
+        if (bias) {
             memcpy(totals, bias + start, (size_t)used * sizeof(float));
+        }
         for (int first = 0, b = 0; first < inputs; first += block, b++) {
             int groups = ((inputs - first < block ? inputs - first : block) + 7) / 8;
             int32_t dots[64];
             int column = 0;
-            for (; column + COLUMNS_INT4 <= width; column += COLUMNS_INT4)
+            for (; column + COLUMNS_INT4 <= width; column += COLUMNS_INT4) {
                 dot_columns_int4(codes + b * room, weights + 4 * column, dots + column, groups, width, COLUMNS_INT4);
-            for (; COLUMNS_INT4 > 16 && column < width; column += 16)
+            }
+            for (; COLUMNS_INT4 > 16 && column < width; column += 16) {
                 dot_columns_int4(codes + b * room, weights + 4 * column, dots + column, groups, width, 16);
-            for (int from = 0; from < width; from += 16)
+            }
+            for (int from = 0; from < width; from += 16) {
                 add_dots_int4(dots + from, scales[b], sums[b], weight_scales + from, zero_points + from, totals + from);
+            }
             weights += 4 * groups * width;
             weight_scales += width;
             zero_points += width;

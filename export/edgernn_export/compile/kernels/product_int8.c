@@ -19,7 +19,9 @@ static inline dots_int8 dot_int8(dots_int8 sum, group_int8 codes, const int8_t *
     return _mm512_dpbusd_epi32(sum, shifted, codes);
 }
 
-static inline void store_int8(int32_t *dots, dots_int8 sum) { _mm512_storeu_si512(dots, sum); }
+static inline void store_int8(int32_t *dots, dots_int8 sum) {
+    _mm512_storeu_si512(dots, sum);
+}
 #elif defined(__AVXVNNI__)
 #include <immintrin.h>
 #define COLUMNS_INT8 64
@@ -41,7 +43,9 @@ static inline dots_int8 dot_int8(dots_int8 sum, group_int8 codes, const int8_t *
     return _mm256_dpbusd_avx_epi32(sum, shifted, codes);
 }
 
-static inline void store_int8(int32_t *dots, dots_int8 sum) { _mm256_storeu_si256((__m256i *)dots, sum); }
+static inline void store_int8(int32_t *dots, dots_int8 sum) {
+    _mm256_storeu_si256((__m256i *)dots, sum);
+}
 #elif defined(__AVX2__)
 #include <immintrin.h>
 #define COLUMNS_INT8 64
@@ -69,7 +73,9 @@ static inline dots_int8 dot_int8(dots_int8 sum, group_int8 codes, const int8_t *
     return _mm256_add_epi32(sum, both);
 }
 
-static inline void store_int8(int32_t *dots, dots_int8 sum) { _mm256_storeu_si256((__m256i *)dots, sum); }
+static inline void store_int8(int32_t *dots, dots_int8 sum) {
+    _mm256_storeu_si256((__m256i *)dots, sum);
+}
 #elif defined(__SSE2__)
 #include <emmintrin.h>
 #define COLUMNS_INT8 32
@@ -97,7 +103,9 @@ static inline dots_int8 dot_int8(dots_int8 sum, group_int8 codes, const int8_t *
     return _mm_add_epi32(sum, both);
 }
 
-static inline void store_int8(int32_t *dots, dots_int8 sum) { _mm_storeu_si128((__m128i *)dots, sum); }
+static inline void store_int8(int32_t *dots, dots_int8 sum) {
+    _mm_storeu_si128((__m128i *)dots, sum);
+}
 #elif defined(__ARM_FEATURE_DOTPROD)
 #include <arm_neon.h>
 #define COLUMNS_INT8 64
@@ -118,7 +126,9 @@ static inline dots_int8 dot_int8(dots_int8 sum, group_int8 codes, const int8_t *
     return vdotq_s32(sum, vld1q_s8(weights), codes);
 }
 
-static inline void store_int8(int32_t *dots, dots_int8 sum) { vst1q_s32(dots, sum); }
+static inline void store_int8(int32_t *dots, dots_int8 sum) {
+    vst1q_s32(dots, sum);
+}
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
 #define COLUMNS_INT8 16
@@ -189,7 +199,9 @@ static inline dots_int8 dot_int8(dots_int8 sum, group_int8 codes, const int8_t *
     return __smlad(wide.odd, codes.odd, __smlad(wide.even, codes.even, sum));
 }
 
-static inline void store_int8(int32_t *dots, dots_int8 sum) { *dots = sum; }
+static inline void store_int8(int32_t *dots, dots_int8 sum) {
+    *dots = sum;
+}
 #else
 #define COLUMNS_INT8 8
 #define LANES_INT8 1
@@ -197,33 +209,41 @@ static inline void store_int8(int32_t *dots, dots_int8 sum) { *dots = sum; }
 typedef int32_t dots_int8;
 typedef const int8_t *group_int8;
 
-static inline group_int8 spread_int8(const int8_t *codes) { return codes; }
+static inline group_int8 spread_int8(const int8_t *codes) {
+    return codes;
+}
 
 /* sum plus 4 weights times 4 codes. */
 static inline dots_int8 dot_int8(dots_int8 sum, group_int8 codes, const int8_t *weights) {
     return sum + codes[0] * weights[0] + codes[1] * weights[1] + codes[2] * weights[2] + codes[3] * weights[3];
 }
 
-static inline void store_int8(int32_t *dots, dots_int8 sum) { *dots = sum; }
+static inline void store_int8(int32_t *dots, dots_int8 sum) {
+    *dots = sum;
+}
 #endif
 
 /* dots [columns] = codes [groups][4] times weights [groups][width][4], of which the first columns. */
 static inline __attribute__((always_inline)) void dot_columns_int8(const int8_t *codes, const int8_t *weights,
                                                                    int32_t *dots, int groups, int width, int columns) {
     dots_int8 sums[COLUMNS_INT8 / LANES_INT8];
-    for (int n = 0; n < columns / LANES_INT8; n++)
+    for (int n = 0; n < columns / LANES_INT8; n++) {
         sums[n] = (dots_int8){0};
+    }
     for (int k = 0; k < groups; k++, weights += 4 * width) {
         group_int8 group = spread_int8(codes + 4 * k);
 #if defined(__x86_64__) || defined(__aarch64__)
-        for (int byte = 0; byte < 4 * columns; byte += 64)
+        for (int byte = 0; byte < 4 * columns; byte += 64) {
             __builtin_prefetch((const void *)((uintptr_t)weights + (uintptr_t)byte + 1024));
+        }
 #endif
-        for (int n = 0; n < columns / LANES_INT8; n++)
+        for (int n = 0; n < columns / LANES_INT8; n++) {
             sums[n] = dot_int8(sums[n], group, weights + 4 * LANES_INT8 * n);
+        }
     }
-    for (int n = 0; n < columns / LANES_INT8; n++)
+    for (int n = 0; n < columns / LANES_INT8; n++) {
         store_int8(dots + LANES_INT8 * n, sums[n]);
+    }
 }
 
 /* totals [16] plus the dots of a block [16] with its scale and sum, and 16 scales and zero points of the weights. */
@@ -246,18 +266,22 @@ static void product_int8(const int8_t *codes, const float *scales, const int32_t
         int used = outputs - start < 64 ? outputs - start : 64;
         int width = (used + 15) / 16 * 16;
         float totals[64] = {0};
-        if (bias)
+        if (bias) {
             memcpy(totals, bias + start, (size_t)used * sizeof(float));
+        }
         for (int first = 0, b = 0; first < inputs; first += block, b++) {
             int groups = ((inputs - first < block ? inputs - first : block) + 3) / 4;
             int32_t dots[64];
             int column = 0;
-            for (; column + COLUMNS_INT8 <= width; column += COLUMNS_INT8)
+            for (; column + COLUMNS_INT8 <= width; column += COLUMNS_INT8) {
                 dot_columns_int8(codes + b * room, weights + 4 * column, dots + column, groups, width, COLUMNS_INT8);
-            for (; COLUMNS_INT8 > 16 && column < width; column += 16)
+            }
+            for (; COLUMNS_INT8 > 16 && column < width; column += 16) {
                 dot_columns_int8(codes + b * room, weights + 4 * column, dots + column, groups, width, 16);
-            for (int from = 0; from < width; from += 16)
+            }
+            for (int from = 0; from < width; from += 16) {
                 add_dots_int8(dots + from, scales[b], sums[b], weight_scales + from, zero_points + from, totals + from);
+            }
             weights += 4 * groups * width;
             weight_scales += width;
             zero_points += width;

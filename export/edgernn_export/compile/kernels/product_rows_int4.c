@@ -11,8 +11,9 @@ static inline int32_t dot_rows_int4(const int8_t *codes, const uint8_t *weights,
             memcpy(values + 8 * k, &low, 4);
             memcpy(values + 8 * k + 4, &high, 4);
         }
-        for (int i = 0; i < 8 * count; i++)
+        for (int i = 0; i < 8 * count; i++) {
             dot += codes[8 * start + i] * values[i];
+        }
     }
     return dot;
 }

@@ -9,8 +9,9 @@ static void product_rows_int8(const int8_t *codes, const float *scales, const in
         for (int first = 0, b = 0; first < inputs; first += block, b++) {
             int padded = ((inputs - first < block ? inputs - first : block) + 3) / 4 * 4;
             int32_t dot = 0;
-            for (int k = 0; k < padded; k++)
+            for (int k = 0; k < padded; k++) {
                 dot += block_codes[k] * weights[k];
+            }
             float scale = scales[b] * *weight_scales++;
             float part = scale * (float)(dot - *zero_points++ * sums[b]);
             total = total + part;

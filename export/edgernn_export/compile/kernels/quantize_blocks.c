@@ -23,8 +23,9 @@ static void quantize_blocks(const float *x, int8_t *codes, float *scales, int32_
             codes[k] = (int8_t)bits;
             sum += codes[k];
         }
-        for (int k = used; k < room; k++)
+        for (int k = used; k < room; k++) {
             codes[k] = 0;
+        }
         *scales++ = scale;
         *sums++ = sum;
     }

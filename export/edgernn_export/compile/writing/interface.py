@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgernn_export.compile.program import C_TYPES, Buffer, Program
+from edgernn_export.compile.writing.wrapping import wrapped
 from edgernn_runtime.sampling import REMEMBERED
 from edgernn_runtime.spec import Spec
 
@@ -46,7 +47,7 @@ class Interface:
 
 def header(interface: Interface) -> str:
     """Return the text of the header."""
-    return "\n".join([*_header(interface), ""])
+    return "\n".join([*wrapped(line for part in _header(interface) for line in part.split("\n")), ""])
 
 
 def _header(interface: Interface) -> Iterator[str]:
@@ -72,8 +73,10 @@ def _header(interface: Interface) -> Iterator[str]:
     yield ""
     yield "/* What is kept between steps. */"
     yield f"typedef struct {name}_state {{"
-    for state, buffer in zip(spec.states, interface.program.states, strict=True):
-        yield f"    {_given(buffer)}; /* {state.dtype} {list(state.sized(1)[1:])} */"
+    fields = [f"    {_given(buffer)};" for buffer in interface.program.states]
+    width = max(map(len, fields), default=0)
+    for text, state in zip(fields, spec.states, strict=True):
+        yield f"{text:<{width}} /* {state.dtype} {list(state.sized(1)[1:])} */"
     if not spec.states:
         yield "    char none; /* the model keeps nothing */"
     yield f"}} {name}_state;"

@@ -16,8 +16,10 @@ from edgernn_export.compile.program import (
     read_buffers,
 )
 
-_LONGEST: Final = 64
+_LONGEST: Final = 40
 """Characters of an expression before a part of it becomes a variable."""
+_LINE: Final = 84
+"""Characters of a whole expression."""
 
 _NAMES: Final = {1: ("unit",), 2: ("row", "column"), 3: ("plane", "row", "column")}
 _SIMPLE: Final = re.compile(r"[\w.]+(->\w+)?(\[[^][]*\])?")
@@ -114,17 +116,24 @@ class _Body:
 
     def _expression(self, source: Pointwise, places: Sequence[Affine]) -> str:
         texts = [self._text(operand, places) for operand in source.operands]
-        for i, (text, operand) in enumerate(zip(texts, source.operands, strict=True)):
+        for i, text in enumerate(texts):
             repeated = source.template.count(f"{{{i}}}") > 1
             if (repeated or len(text) > _LONGEST) and not _SIMPLE.fullmatch(text):
-                name = operand.source.name
-                texts[i] = self._variable(name, operand.dtype, text)
-                self._remember(operand, places, texts[i])
+                texts[i] = self._named(source.operands[i], places, text)
         text = "".join(_filled(source.template, texts))
+        while len(text) > _LINE:
+            longest = max(range(len(texts)), key=lambda i: 0 if _SIMPLE.fullmatch(texts[i]) else len(texts[i]))
+            if _SIMPLE.fullmatch(texts[longest]):
+                break
+            texts[longest] = self._named(source.operands[longest], places, texts[longest])
+            text = "".join(_filled(source.template, texts))
         return self._variable(source.name, source.dtype, text) if source.is_call else text
 
-    def _remember(self, operand: Tensor, indices: Sequence[Affine], name: str) -> None:
+    def _named(self, operand: Tensor, indices: Sequence[Affine], text: str) -> str:
+        """Return a variable that holds an operand from here on."""
+        name = self._variable(operand.source.name, operand.dtype, text)
         self._known[operand.source, *(place.at(indices) for place in operand.places)] = name
+        return name
 
     def _variable(self, base: str, dtype: str, text: str) -> str:
         name, count = base, 0

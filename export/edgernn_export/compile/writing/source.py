@@ -17,6 +17,7 @@ from edgernn_export.compile.writing.functions import (
     functions_of,
 )
 from edgernn_export.compile.writing.interface import Interface, beside
+from edgernn_export.compile.writing.wrapping import wrapped
 from edgernn_runtime.codecs.text import ByteCodec, TextCodec
 
 _PREAMBLE = """
@@ -38,33 +39,51 @@ _PREAMBLE = """
 
 def source(interface: Interface) -> str:
     """Return the text of the source."""
-    return "\n".join([*_source(interface), ""])
+    functions = functions_of(interface.program)
+    code = [*_begin(interface), *_data(interface), *_code(interface, functions)]
+    return "\n".join([*code, ""])
 
 
-def _source(interface: Interface) -> Iterator[str]:
-    program, name = interface.program, interface.name
-    functions, arrays = functions_of(program), arrays_of(program)
-    yield f'#include "{name}.h"'
+def _begin(interface: Interface) -> Iterator[str]:
+    """Yield what stands in front: what is included, and the kernels."""
+    yield f'#include "{interface.name}.h"'
     yield ""
     yield "#include <math.h>"
     yield "#include <string.h>"
     yield _PREAMBLE
-    yield ""
-    yield kernel_text(_kernels(interface)).rstrip()
-    for buffer in constants_of(program):
+    kernels = _kernels(interface)
+    if kernels:
         yield ""
+        yield kernel_text(kernels).rstrip()
+
+
+def _data(interface: Interface) -> Iterator[str]:
+    """Yield the constants."""
+    yield ""
+    yield "/* clang-format off */"
+    yield ""
+    for buffer in (*constants_of(interface.program), *_initial(interface).values()):
         yield from definition(buffer)
-    for function in functions:
         yield ""
-        yield from function_lines(function, arrays, name)
-    yield ""
-    yield from _reset(interface)
-    yield ""
-    yield from _step(interface, functions)
+    if interface.generates and interface.spec.text_codec is not None:
+        yield f"const char *const {interface.name}_texts[{interface.name.upper()}_VOCABULARY] = {{"
+        yield from (f'    "{c_string(piece)}",' for piece in token_texts(interface.spec.text_codec))
+        yield "};"
+        yield ""
+    yield "/* clang-format on */"
+
+
+def _code(interface: Interface, functions: Sequence[Function]) -> Iterator[str]:
+    """Yield the functions, each line as long as a page is wide at most."""
+    arrays = arrays_of(interface.program)
+    parts = [function_lines(each, arrays, interface.name) for each in functions]
+    parts += [[*_reset(interface)], [*_step(interface, functions)]]
     if interface.generates:
-        yield from _stream(interface)
-    yield ""
-    yield from _library(interface)
+        parts += [[*_stream(interface)]]
+    parts += [[*_library(interface)]]
+    for part in parts:
+        yield ""
+        yield from wrapped(line for each in part for line in each.splitlines())
 
 
 def constants_of(program: Program) -> list[Buffer]:
@@ -106,10 +125,20 @@ def _reset(interface: Interface) -> Iterator[str]:
             yield f"        state->{buffer.name}[i] = {literal(initial[0])};"
             yield "    }"
             continue
-        constant = Buffer(f"initial_{buffer.name}", buffer.dtype, buffer.size, "constant", initial)
-        yield from (f"    {line}" for line in definition(constant))
+        constant = _initial(interface)[buffer]
         yield f"    memcpy(state->{buffer.name}, {constant.reference}, sizeof state->{buffer.name});"
     yield "}"
+
+
+def _initial(interface: Interface) -> dict[Buffer, Buffer]:
+    """Return the constants that states begin with whose numbers differ, by the state."""
+    pairs = zip(interface.spec.states, interface.program.states, strict=True)
+    arrays = {buffer: state.initial_array(1).reshape(-1) for state, buffer in pairs}
+    return {
+        buffer: Buffer(f"initial_{buffer.name}", buffer.dtype, buffer.size, "constant", array)
+        for buffer, array in arrays.items()
+        if (array != array[0]).any()
+    }
 
 
 def _step(interface: Interface, functions: Sequence[Function]) -> Iterator[str]:
@@ -143,7 +172,6 @@ def _check(buffer: Buffer, size: int) -> str:
 
 def _stream(interface: Interface) -> Iterator[str]:
     name = interface.name
-    yield ""
     yield f"#define {name.upper()}_FIRST {interface.first}"
     yield ""
     yield fragment("noise", name).rstrip()
@@ -172,19 +200,7 @@ def _stream(interface: Interface) -> Iterator[str]:
     yield fragment("stream", name).rstrip()
     if spec.text_codec is not None:
         yield ""
-        yield from _texts(interface)
-
-
-def _texts(interface: Interface) -> Iterator[str]:
-    codec, name = interface.spec.text_codec, interface.name
-    assert codec is not None  # noqa: S101, the caller has seen to it
-    pieces = token_texts(codec)
-    yield f"const char *const {name}_texts[{name.upper()}_VOCABULARY] = {{"
-    for piece in pieces:
-        yield f'    "{c_string(piece)}",'
-    yield "};"
-    yield ""
-    yield fragment("text", name).rstrip()
+        yield fragment("text", name).rstrip()
 
 
 def c_string(piece: bytes) -> str:
@@ -216,7 +232,9 @@ def _library(interface: Interface) -> Iterator[str]:
         yield f"    const {kind} *{each.name} = (const {kind} *)call->inputs[{i}] + row * {each.size};"
         yield f"    for (int i = 0; i < {each.size}; ++i) {{"
         yield f"        if ({each.name}[i] < -{size} || {each.name}[i] >= {size}) {{"
-        yield "            return 0;\n        }\n    }"
+        yield "            return 0;"
+        yield "        }"
+        yield "    }"
     if not bounded:
         yield "    (void)call;\n    (void)row;"
     yield "    return 1;\n}\n"
@@ -226,12 +244,17 @@ def _library(interface: Interface) -> Iterator[str]:
         f"{'*' if each.kind == 'value' else ''}((const {C_TYPES[each.dtype]} *)call->inputs[{i}] + row * {each.size})"
         for i, each in enumerate(program.inputs)
     ] + [f"({C_TYPES[each.dtype]} *)call->outputs[{i}] + row * {each.size}" for i, each in enumerate(program.outputs)]
-    joined = ",\n        ".join(arguments)
-    yield f"    {name}_step(state,\n        {joined});\n}}\n"
+    yield f"    {name}_step(state, {', '.join(arguments)});"
+    yield "}"
+    yield ""
     yield fragment("library", name)
-    offsets = ", ".join(f"offsetof({name}_state, {each.name})" for each in program.states) or "0"
+    offsets = [f"offsetof({name}_state, {each.name})" for each in program.states] or ["0"]
     yield "uint32_t edgernn_state_offset(uint32_t state) {"
-    yield f"    static const uint32_t offsets[] = {{{offsets}}};"
+    yield "    /* clang-format off */"
+    yield "    static const uint32_t offsets[] = {"
+    yield from (f"        {each}," for each in offsets)
+    yield "    };"
+    yield "    /* clang-format on */"
     yield "    return offsets[state];\n}\n"
     if interface.generates:
         main = [each.name for each in spec.inputs].index(spec.main_input.name)
