@@ -43,7 +43,7 @@ def compile(  # noqa: A001, the command's name
     A bundle becomes a source for each stage. Flash, RAM and stack are those of the compiled code with --build, and
     otherwise the bytes of the weights, of a state and of a step's arrays.
     """
-    from edgernn_export.compile import find_target
+    from edgernn_export.compile import compile_model, find_target
 
     machine = find_target(target)
     if output is None and not cache:
@@ -55,8 +55,6 @@ def compile(  # noqa: A001, the command's name
         folder = Path(nowhere) if output is None else output
         records = {}
         for stage, (file, prefix) in files.items():
-            from edgernn_export.compile import compile_model
-
             compiled = compile_model(file, folder, name=prefix, overwrite=force)
             built = _built(compiled, machine, compiler, overwrite=force) if build or cache else None
             library = _cached(built, compiled) if cache and built is not None else None
@@ -65,16 +63,16 @@ def compile(  # noqa: A001, the command's name
             if built is not None:
                 print_message(f"{compiled.name}: {built.compiler}; stack: {built.stack_source}")
     if json:
-        print_json(records[""] if "" in records else {"stages": records})
+        print_json(records.get("", {"stages": records}))
         return
-    table = new_table("", *records) if "" not in records else new_table("", "")
+    table = new_table("", *records)
     for key in next(iter(records.values())):
         table.add_row(key.replace("_", " "), *(_shown(record[key]) for record in records.values()))
     print_table(table)
 
 
 def _models(model: Path, name: str | None) -> Mapping[str, tuple[Path, str | None]]:
-    """Return the graph of a model under an empty name, or those of a bundle under their stages', and their names in C."""
+    """Return the file and the name in C of a model under an empty name, or of a bundle's graphs under their stages'."""
     if not model.is_dir():
         return {"": (model, name)}
     from edgernn_runtime.bundle_spec import read_bundle

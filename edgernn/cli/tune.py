@@ -40,6 +40,10 @@ def tune(
     calibration: Calibration = None,
     metric: MetricName = None,
     max_tokens: MaxTokens = 20_000,
+    native: Annotated[
+        bool,
+        typer.Option("--native", help="Also time each form compiled to C; the library of the fastest is cached."),
+    ] = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -79,6 +83,7 @@ def tune(
             stage_calibrations=material.stages,
             fused=fused,
             metric=own_metric,
+            native=native,
             overwrite=force,
             progress=progress,
         )
@@ -127,13 +132,16 @@ def _fused_form(source: "Source") -> Iterator[Path | None]:
 
 
 def _print(report: "TuneReport") -> None:
-    table = new_table("lowering", "precision", "threads", "spinning", "p50 us", "p99 us", "bytes", "loss", "kept")
+    table = new_table(
+        "lowering", "precision", "engine", "threads", "spinning", "p50 us", "p99 us", "bytes", "loss", "kept"
+    )
     for each in report.candidates:
         setting, latency = each.setting, each.latency
         form = setting.form
         table.add_row(
             form.lowering,
             form.precision,
+            setting.engine,
             str(setting.threads),
             "yes" if setting.spinning else "no",
             "-" if latency is None else f"{latency.p50:.1f}",
@@ -148,9 +156,11 @@ def _print(report: "TuneReport") -> None:
         threads = f"{setting.threads} thread{'s' * (setting.threads > 1)}{', spinning' * setting.spinning}"
         faster = choice.float_latency.p50 / choice.latency.p50
         print_text(
-            f"batch {choice.batch}: {setting.form.precision}, {setting.form.lowering} lowering, {threads}: "
+            f"batch {choice.batch}: {setting.form.precision}, {setting.form.lowering} lowering, "
+            f"{'compiled' if setting.native else threads}: "
             f"{choice.latency.p50:.1f} us a step, {faster:.2f} times as fast as float32"
         )
     setting = report.chosen.setting
-    options = f"threads={setting.threads}{', spinning=True' * setting.spinning}"
+    threads = f"threads={setting.threads}{', spinning=True' * setting.spinning}"
+    options = 'engine="native"' if setting.native else threads
     print_text(f'{report.path}: load it with load("{report.path}", {options})')

@@ -63,7 +63,7 @@ def verify(
         check_drift_report(report, overwrite=force)
     candidate = _open_checked(model, engine)
     source = _source(against, model, weights)
-    run = Path(against) if (Path(against) / "run.json").is_file() else None
+    run = _run_of(Path(against), model)
     recording = find_recording(candidate.spec, model, run=run, data=data, limit=steps)
     if len(recording) < steps:
         print_message(f"there are {len(recording)} steps to measure on; they are fed again until there are {steps}")
@@ -97,6 +97,12 @@ def _open_checked(path: Path, engine: EngineChoice | None = None) -> "StepEngine
     for file in [path / stage.file for stage in read_bundle(path).stages.values()] if path.is_dir() else [path]:
         read_model(file)
     return opened
+
+
+def _run_of(against: Path, model: Path) -> Path | None:
+    """Return the run whose data measure, where it is not the one that the model lies in: that of what it is against."""
+    folders = [against] if (model.absolute().parent / "run.json").is_file() else [against, against.absolute().parent]
+    return next((folder for folder in folders if (folder / "run.json").is_file()), None)
 
 
 def _source(against: str, model: Path, weights: Path | None) -> "StepEngine":

@@ -85,11 +85,11 @@ def test_the_table_and_how_to_load_what_was_written_are_printed(run: Path, edger
     assert result.code == 0, result.err
     report = json.loads((run / "best.onnx.json").read_text())
     header, *rows = result.out.splitlines()
-    assert " ".join(header.split()) == "lowering precision threads spinning p50 us p99 us bytes loss kept"
+    assert " ".join(header.split()) == "lowering precision engine threads spinning p50 us p99 us bytes loss kept"
     *table, first, second, third, last = rows
     assert len(table) == len(report["candidates"])
     for row, each in zip(table, report["candidates"], strict=True):
-        assert row.split()[:3] == [each["lowering"], each["precision"], str(each["threads"])]
+        assert row.split()[:4] == [each["lowering"], each["precision"], each["engine"], str(each["threads"])]
         assert row.endswith("yes")
     assert [line.split(":")[0] for line in (first, second, third)] == ["batch 1", "batch 8", "batch 64"]
     assert all("times as fast as float32" in line for line in (first, second, third))
@@ -272,3 +272,14 @@ def test_wrong_usage_is_code_two(run: Path, edgernn: Edgernn, arguments: list[st
     result = edgernn("tune", run / "model.onnx", *arguments)
     assert (result.code, result.out) == (2, "")
     assert files(run) == before
+
+
+def test_compiled_forms_are_timed_as_well_and_the_fastest_is_left_in_the_cache(
+    run: Path, edgernn: Edgernn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGERNN_CACHE", str(tmp_path / "cache"))
+    result = edgernn("tune", run / "model.onnx", "--max-loss", "20%", *FEW, "--native", "--json").json
+    engines = {each["engine"] for each in result["candidates"]}
+    assert engines == {"onnxruntime", "native"}
+    assert result["chosen"]["engine"] == "native"
+    assert load(result["path"], engine="native").spec.precision == result["chosen"]["precision"]

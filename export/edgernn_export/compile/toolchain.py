@@ -87,8 +87,9 @@ def build_object(
     with tempfile.TemporaryDirectory() as name:
         workshop = _Workshop(source.absolute(), target, compiler, Path(name))
         code = workshop.compile(())
+        built = workshop.built(output, code, ())
         write_bytes(output, code.read_bytes(), overwrite=overwrite)
-        return workshop.built(output, code, ())
+        return built
 
 
 def build_library(
@@ -136,8 +137,9 @@ def build_library(
         else:
             library = with_trailer(content, description)
             memory_bytes = 0
+        built = workshop.built(output, code, _LIBRARY, memory_bytes=memory_bytes)
         write_bytes(output, library, overwrite=overwrite)
-        return workshop.built(output, code, _LIBRARY, memory_bytes=memory_bytes)
+        return built
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ import os
 from dataclasses import dataclass
 
 from edgernn_export.tuning.forms import Form
+from edgernn_export.tuning.native import NativeForms
 from edgernn_runtime.engine import Engine
+from edgernn_runtime.engines.opening import EngineName
 from edgernn_runtime.profiling import Latency
 
 
@@ -16,14 +18,23 @@ class Setting:
         form: The form.
         threads: Threads inside one operator.
         spinning: Whether idle threads keep a core busy while they wait for the next step.
+        native: What compiles the form, for native code; None for ONNX Runtime.
     """
 
     form: Form
     threads: int
     spinning: bool
+    native: NativeForms | None = None
+
+    @property
+    def engine(self) -> EngineName:
+        """What computes the steps."""
+        return "onnxruntime" if self.native is None else "native"
 
     def opened(self) -> Engine:
         """Return an engine of the form, run so."""
+        if self.native is not None:
+            return self.native.opened(self.form.source, self.form.contents)
         return self.form.opened(threads=self.threads, spinning=self.spinning)
 
 
@@ -40,11 +51,16 @@ class Candidate:
     latency: Latency | None
 
 
-def settings_of(form: Form) -> tuple[Setting, ...]:
-    """Return the ways to run a form here: one thread, and more as far as there are cores, idle ones asleep or not."""
+def settings_of(form: Form, native: NativeForms | None = None) -> tuple[Setting, ...]:
+    """Return the ways to run a form here.
+
+    They are one thread, and more as far as there are cores, idle ones asleep or not; and native code, where something
+    compiles it.
+    """
     counts = [count for count in (2, 4, 8, 16) if count <= cores()]
     more = [Setting(form, count, spinning) for count in counts for spinning in (False, True)]
-    return (Setting(form, 1, spinning=False), *more)
+    compiled = [] if native is None else [Setting(form, 1, spinning=False, native=native)]
+    return (Setting(form, 1, spinning=False), *more, *compiled)
 
 
 def cores() -> int:

@@ -1,12 +1,9 @@
 """The record of a tuning: all figures of a report, under the keys of the command line's `--json`."""
 
 from dataclasses import asdict
-from typing import Final
 
 from edgernn_export.tuning.candidates import Candidate, Setting
 from edgernn_export.tuning.report import Choice, TuneReport
-
-ENGINE: Final = "onnxruntime"
 
 
 def to_record(report: TuneReport) -> dict[str, object]:
@@ -26,7 +23,7 @@ def _setting(setting: Setting) -> dict[str, object]:
         "precision": setting.form.precision,
         "threads": setting.threads,
         "spinning": setting.spinning,
-        "engine": ENGINE,
+        "engine": setting.engine,
     }
 
 

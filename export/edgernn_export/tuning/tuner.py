@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from edgernn_export.finite import finite
@@ -13,7 +14,8 @@ from edgernn_export.quantization.source import Source
 from edgernn_export.recording import Recording
 from edgernn_export.timing import step_latencies
 from edgernn_export.tuning.candidates import Candidate, Setting, settings_of
-from edgernn_export.tuning.forms import FLOAT, Forms
+from edgernn_export.tuning.forms import FLOAT, Form, Forms
+from edgernn_export.tuning.native import NativeForms
 from edgernn_export.tuning.record import to_record
 from edgernn_export.tuning.report import Choice, TuneReport
 from edgernn_runtime.errors import InputError
@@ -38,6 +40,7 @@ def tune(
     fused: str | Path | None = None,
     metric: Metric | None = None,
     batches: Sequence[int] = BATCHES,
+    native: bool = False,
     overwrite: bool = False,
     progress: Progress = lambda *_: None,
 ) -> TuneReport:
@@ -56,11 +59,14 @@ def tune(
         fused: The same model in the fused lowering, if there is one.
         metric: A loss of one's own; see `Judge`.
         batches: For which batches to say what is fastest, 1 first; a model of one row at a time has no others.
+        native: Whether every form is compiled to C and timed as well. Where that is fastest, its libraries are left in
+            the cache, where `load(path, engine="native")` finds them.
         overwrite: Whether an existing file may be replaced.
         progress: Called with what is being done, and how far it is.
 
     Raises:
         InputError: If a setting is out of range, or a recording does not fit.
+        CompileError: If native code is asked for, and no compiler makes any, or a form cannot be compiled.
         ModelFileError, SpecError, QuantizationError, OutputError: As `quantize` raises them.
     """
     if not 0 <= max_loss < 1:
@@ -75,20 +81,38 @@ def tune(
     forms = Forms(model, Builder(model, met), judge, max_loss, progress)
     forms.add_floats(None if fused is None else Path(fused))
     forms.add_quantized()
-    settings = [setting for form in forms.made if form.kept for setting in settings_of(form)]
-    dynamic = model.engine().spec.batch == "dynamic"
+    with TemporaryDirectory() as folder:
+        compiler = NativeForms(Path(folder)) if native else None
+        report = _measured(Path(target), max_loss, forms.made, compiler, batches=batches, progress=progress)
+        chosen = report.chosen.setting
+        model.write(report.path, chosen.form.contents, overwrite=overwrite)
+        if chosen.native is not None:
+            chosen.native.store(chosen.form.contents)
+    content = json.dumps(finite(to_record(report)), indent=1) + "\n"
+    write_bytes(report_file(report.path), content.encode(), overwrite=overwrite)
+    return report
+
+
+def _measured(
+    target: Path,
+    max_loss: float,
+    forms: Sequence[Form],
+    compiler: NativeForms | None,
+    *,
+    batches: Sequence[int],
+    progress: Progress,
+) -> TuneReport:
+    """Return the report on forms, those that are kept timed side by side."""
+    settings = [setting for form in forms if form.kept for setting in settings_of(form, compiler)]
+    dynamic = forms[0].source.engine().spec.batch == "dynamic"
     timed = {}
     for done, batch in enumerate(batches if dynamic else batches[:1]):
         progress("timing", done, len(batches))
         timed[batch] = step_latencies([each.opened() for each in settings], batch=batch, steps=_STEPS.get(batch, 200))
     choices = tuple(_choice(batch, settings, latencies) for batch, latencies in timed.items())
-    rejected = [Candidate(Setting(form, 1, spinning=False), None) for form in forms.made if not form.kept]
+    rejected = [Candidate(Setting(form, 1, spinning=False), None) for form in forms if not form.kept]
     candidates = [Candidate(*each) for each in zip(settings, timed[1], strict=True)]
-    report = TuneReport(Path(target), max_loss, choices, (*candidates, *rejected))
-    model.write(report.path, report.chosen.setting.form.contents, overwrite=overwrite)
-    content = json.dumps(finite(to_record(report)), indent=1) + "\n"
-    write_bytes(report_file(report.path), content.encode(), overwrite=overwrite)
-    return report
+    return TuneReport(target, max_loss, choices, (*candidates, *rejected))
 
 
 def report_file(target: Path) -> Path:

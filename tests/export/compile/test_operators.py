@@ -1,5 +1,6 @@
 """Every operator of compiled models computes what ONNX Runtime computes."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -310,3 +311,10 @@ def test_every_operator_has_a_case() -> None:
     covered = {case.operator for case in CASES} | {"com.microsoft:MatMulNBits"} | TESTED_IN_MODELS
 
     assert set(OPERATORS) - covered == set()
+
+
+def test_the_page_on_compiling_lists_every_operator() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "compile.md").read_text()
+    listed = page.partition("<!-- operators -->")[2].partition("<!-- /operators -->")[0]
+
+    assert {name.partition(":")[2] or name for name in OPERATORS} | {"Shape"} == set(re.findall(r"`(\w+)`", listed))

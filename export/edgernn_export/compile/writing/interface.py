@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from edgernn_export.compile.program import C_TYPES, Buffer, Program
 from edgernn_export.compile.writing.wrapping import wrapped
 from edgernn_runtime.sampling import REMEMBERED
-from edgernn_runtime.spec import Spec
+from edgernn_runtime.spec import Spec, flush_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,13 @@ def _numbers(interface: Interface) -> dict[str, object]:
         numbers["RATE_HZ"] = f"{spec.rate_hz:g}"
     if spec.delay_steps:
         numbers["DELAY_STEPS"] = spec.delay_steps
+    if flush_input(spec) is not None:
+        numbers["FLUSH"] = 1
+    sizes = dict(zip((each.name for each in spec.inputs), interface.program.inputs, strict=True))
+    sizes |= dict(zip((each.name for each in spec.outputs), interface.program.outputs, strict=True))
+    if not interface.generates:
+        numbers["INPUT_SIZE"] = sizes[spec.main_input.name].size
+        numbers["OUTPUT_SIZE"] = sizes[spec.main_output.name].size
     if interface.generates:
         numbers["VOCABULARY"] = spec.vocabulary
         if interface.first >= 0:

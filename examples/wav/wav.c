@@ -1,0 +1,145 @@
+/* Streams a WAV file (PCM of 16 bits, one channel) through a compiled signal model, one frame at a time.
+ *
+ *     wav in.wav           prints when each frame begins, and the first number that the model makes of it
+ *     wav in.wav out.wav   writes the samples that the model makes of each frame
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model.h"
+
+#define FRAME MODEL_INPUT_SIZE
+#define OUTPUT MODEL_OUTPUT_SIZE
+
+#ifdef MODEL_FLUSH /* the model looks ahead, and is told when the recording has ended */
+#define STEP(state, frame, ended, made) model_step(state, frame, ended, made)
+#else
+#define STEP(state, frame, ended, made) model_step(state, frame, made)
+#endif
+#ifndef MODEL_DELAY_STEPS
+#define MODEL_DELAY_STEPS 0
+#endif
+
+typedef struct wav {
+    FILE *file;
+    uint32_t rate_hz;
+    uint32_t samples;
+} wav;
+
+/* Return the number that count bytes stand for, the lowest first. */
+static uint32_t number(const uint8_t *bytes, int count) {
+    return count == 0 ? 0 : bytes[0] | number(bytes + 1, count - 1) << 8;
+}
+
+/* Put a number as count bytes, the lowest first. */
+static void put(FILE *file, uint32_t value, int count) {
+    for (; count; --count, value >>= 8) {
+        fputc((int)(value & 255), file);
+    }
+}
+
+/* Open a file and go to its samples; 0, or -1 if it is no WAV file of this kind. */
+static int open_wav(wav *in, const char *path) {
+    uint8_t head[12], format[16];
+    in->rate_hz = 0;
+    in->file = fopen(path, "rb");
+    if (!in->file || fread(head, 1, 12, in->file) != 12 || memcmp(head, "RIFF", 4) || memcmp(head + 8, "WAVE", 4)) {
+        return -1;
+    }
+    while (fread(head, 1, 8, in->file) == 8) {
+        uint32_t bytes = number(head + 4, 4);
+        if (!memcmp(head, "data", 4)) {
+            in->samples = bytes / 2;
+            return in->rate_hz ? 0 : -1;
+        }
+        if (!memcmp(head, "fmt ", 4) && bytes >= 16) {
+            if (fread(format, 1, 16, in->file) != 16) {
+                return -1;
+            }
+            if (number(format, 2) != 1 || number(format + 2, 2) != 1 || number(format + 14, 2) != 16) {
+                return -1;
+            }
+            in->rate_hz = number(format + 4, 4);
+            bytes -= 16;
+        }
+        if (fseek(in->file, (long)(bytes + bytes % 2), SEEK_CUR)) {
+            return -1;
+        }
+    }
+    return -1;
+}
+
+/* Write the head of a file with as many samples as another. */
+static void write_head(FILE *out, const wav *in) {
+    fputs("RIFF", out);
+    put(out, 36 + 2 * in->samples, 4);
+    fputs("WAVEfmt ", out);
+    put(out, 16, 4);
+    put(out, 1, 2);
+    put(out, 1, 2);
+    put(out, in->rate_hz, 4);
+    put(out, 2 * in->rate_hz, 4);
+    put(out, 2, 2);
+    put(out, 16, 2);
+    fputs("data", out);
+    put(out, 2 * in->samples, 4);
+}
+
+/* Read the next frame, samples from -1 to 1, with silence behind the last one. */
+static void read_frame(FILE *file, float frame[FRAME]) {
+    uint8_t bytes[2];
+    int i;
+    for (i = 0; i < FRAME; ++i) {
+        frame[i] = fread(bytes, 1, 2, file) == 2 ? (float)(int16_t)number(bytes, 2) / 32768.0f : 0.0f;
+    }
+}
+
+/* Write count samples of a frame, clipped to what 16 bits hold. */
+static void write_frame(FILE *file, const float frame[OUTPUT], uint32_t count) {
+    uint32_t i;
+    for (i = 0; i < count; ++i) {
+        float sample = frame[i] * 32768.0f;
+        sample = sample < -32768.0f ? -32768.0f : sample > 32767.0f ? 32767.0f : sample;
+        put(file, (uint32_t)(int32_t)(sample < 0 ? sample - 0.5f : sample + 0.5f), 2);
+    }
+}
+
+int main(int argc, char **argv) {
+    static model_state state;
+    static float frame[FRAME], made[OUTPUT];
+    wav in;
+    FILE *out = NULL;
+    const uint32_t delay = MODEL_DELAY_STEPS;
+    uint32_t step, frames, done = 0;
+    if (argc < 2 || open_wav(&in, argv[1])) {
+        fprintf(stderr, "usage: wav in.wav [out.wav], with PCM of 16 bits and one channel\n");
+        return 1;
+    }
+    if (argc > 2) {
+        out = fopen(argv[2], "wb");
+        if (!out) {
+            fprintf(stderr, "%s cannot be written\n", argv[2]);
+            return 1;
+        }
+        write_head(out, &in);
+    }
+    frames = (in.samples + FRAME - 1) / FRAME;
+    model_reset(&state);
+    for (step = 0; step < frames + delay; ++step) {
+        read_frame(in.file, frame);
+        STEP(&state, frame, step >= frames, made);
+        if (step < delay) {
+            continue;
+        }
+        if (out) {
+            uint32_t left = in.samples - done;
+            write_frame(out, made, left < OUTPUT ? left : OUTPUT);
+        } else {
+            printf("%.3f %.4f\n", (double)done / in.rate_hz, (double)made[0]);
+        }
+        done += FRAME;
+    }
+    fclose(in.file);
+    return out && fclose(out) ? 1 : 0;
+}
