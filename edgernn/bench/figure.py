@@ -15,13 +15,14 @@ from edgernn.bench.record import Record, Row
 
 _NAMELESS: Final = {"Creator": None, "Date": None, "Format": None, "Type": None}
 _LINES: Final[Mapping[str, Literal["-", "--", ":"]]] = {"float32": "-", "int8": "--", "int4": ":"}
-_OURS: Final = "edgernn"
+_INK: Final[Mapping[str, str]] = {"edgernn": "black", "edgernn-native": "crimson"}
 
 
 def bench_figure(record: Record) -> Figure:
     """Return the figure: a column for each cell, a row for each batch and number of threads, log-log.
 
-    A color stands for a peer and a kind of line for a precision; edgernn's lines are black and thick.
+    A color stands for a peer and a kind of line for a precision. The lines of edgernn are thick: black, and red where
+    it is compiled.
     """
     cells = list(dict.fromkeys(row.cell for row in record.rows))
     settings = list(dict.fromkeys((row.batch, row.threads) for row in record.rows))
@@ -58,7 +59,7 @@ def _draw(panel: Axes, rows: Sequence[Row], colors: Mapping[str, str]) -> None:
         if not points:
             continue
         sizes, times = zip(*points, strict=True)
-        width, marker, height = (2.4, 4, 3) if peer == _OURS else (1.3, 3, 2)
+        width, marker, height = (2.4, 4, 3) if peer in _INK else (1.3, 3, 2)
         panel.plot(
             sizes, times, color=color, linestyle=_LINES[precision], linewidth=width, marker="o", markersize=marker,
             zorder=height,
@@ -72,8 +73,8 @@ def _draw(panel: Axes, rows: Sequence[Row], colors: Mapping[str, str]) -> None:
 
 
 def _colors(peers: Sequence[str]) -> Mapping[str, str]:
-    others = [peer for peer in peers if peer != _OURS]
-    return {peer: "black" if peer == _OURS else f"C{others.index(peer)}" for peer in peers}
+    others = [peer for peer in peers if peer not in _INK]
+    return {peer: _INK.get(peer) or f"C{others.index(peer)}" for peer in peers}
 
 
 def _legend(record: Record, colors: Mapping[str, str]) -> list[Line2D]:

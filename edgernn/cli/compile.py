@@ -40,8 +40,8 @@ def compile(  # noqa: A001, the command's name
 ) -> None:
     """Write a step model as one C99 source and one header, without a runtime, and compile them.
 
-    A bundle becomes a source for each stage. Flash, RAM and stack are those of the compiled code with --build, and
-    otherwise the bytes of the weights, of a state and of a step's arrays.
+    A bundle becomes a source for each stage, and a voice one for each stage of its parts. Flash, RAM and stack are those
+    of the compiled code with --build, and otherwise the bytes of the weights, of a state and of a step's arrays.
     """
     from edgernn_export.compile import compile_model, find_target
 
@@ -65,9 +65,22 @@ def compile(  # noqa: A001, the command's name
     if json:
         print_json(records.get("", {"stages": records}))
         return
-    table = new_table("", *records)
-    for key in next(iter(records.values())):
-        table.add_row(key.replace("_", " "), *(_shown(record[key]) for record in records.values()))
+    _print(records)
+
+
+def _print(records: "Mapping[str, Mapping[str, object]]") -> None:
+    """Print the figures of a model one below the other, those of several in a row each, their files last."""
+    names = list(next(iter(records.values())))
+    if "" in records:
+        table = new_table("", "")
+        for name in names:
+            table.add_row(name.replace("_", " "), _shown(records[""][name]))
+    else:
+        figures = [name for name in names if name.endswith(("_bytes", "_step"))]
+        table = new_table("", *(name.replace("_", " ") for name in figures), "written")
+        for stage, record in records.items():
+            written = record["library"] or record["source"]
+            table.add_row(stage, *(_shown(record[name]) for name in figures), _shown(written))
     print_table(table)
 
 
@@ -75,11 +88,32 @@ def _models(model: Path, name: str | None) -> Mapping[str, tuple[Path, str | Non
     """Return the file and the name in C of a model under an empty name, or of a bundle's graphs under their stages'."""
     if not model.is_dir():
         return {"": (model, name)}
+    prefix = name or model.resolve().name
+    parts = _voice_parts(model)
+    if not parts:
+        return _stages(model, prefix)
+    return {
+        f"{part}/{stage}": found
+        for part, folder in parts.items()
+        for stage, found in _stages(folder, f"{prefix}_{part}").items()
+    }
+
+
+def _voice_parts(folder: Path) -> Mapping[str, Path]:
+    """Return the bundles of a voice by what they do; none if the folder is no voice."""
+    from edgernn_runtime.voice.voice_spec import read_voice
+
+    if not (folder / "voice.json").is_file():
+        return {}
+    spec = read_voice(folder)
+    places = {"phonemes": spec.phonemes, "acoustic": spec.acoustic, "vocoder": spec.vocoder}
+    return {part: folder / place for part, place in places.items()}
+
+
+def _stages(bundle: Path, prefix: str) -> Mapping[str, tuple[Path, str]]:
     from edgernn_runtime.bundle_spec import read_bundle
 
-    prefix = name or model.resolve().name
-    stages = read_bundle(model).stages
-    return {stage: (model / each.file, f"{prefix}_{stage}") for stage, each in stages.items()}
+    return {stage: (bundle / each.file, f"{prefix}_{stage}") for stage, each in read_bundle(bundle).stages.items()}
 
 
 def _built(compiled: "Compiled", target: "Target", compiler: str | None, *, overwrite: bool) -> "Built":

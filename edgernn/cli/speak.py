@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgernn.cli.console import print_json, print_message, print_text
-from edgernn.cli.options import Force, Json, Providers, Threads
+from edgernn.cli.options import Engine, Force, Json, Providers, Threads, engine_name
 from edgernn_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def speak(
         bool, typer.Option("--griffin-lim", help="Leave out the vocoder: phases by Griffin and Lim, all at once.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the noise.")] = 0,
+    engine: Engine = None,
     provider: Providers = None,
     threads: Threads = 1,
     force: Force = False,
@@ -43,7 +44,9 @@ def speak(
         if output.suffix != ".wav":
             raise InputError(f"{output} must end in .wav")
         check_target(output, overwrite=force)
-    loaded = load_voice(voice, language=language, providers=provider or ["cpu"], threads=threads)
+    loaded = load_voice(
+        voice, language=language, engine=engine_name(engine), providers=provider or ["cpu"], threads=threads
+    )
     clock = Clock(loaded.rate_hz)
     sound = clock.pass_on(_plain(loaded, text, seed) if griffin_lim else loaded.speak(text, seed=seed))
     if output is not None:

@@ -1,5 +1,6 @@
 """Compile: a step model as one C source and one header."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from edgernn_export.compile.writing.interface import Interface, header
 from edgernn_export.compile.writing.source import constants_of, source
 from edgernn_export.metadata import read_model
 from edgernn_export.operations import macs_per_step
+from edgernn_runtime.errors import OutputError
 from edgernn_runtime.files import check_target, write_bytes
 from edgernn_runtime.spec import Spec
 
@@ -59,20 +61,28 @@ def compile_model(
         ModelFileError: If the file is missing, damaged, or no ONNX model.
         SpecError: If it has no Spec.
         CompileError: If an operator or a shape of it cannot be compiled.
+        OutputError: If `folder` is none, or cannot be written to.
         OutputExistsError: If a file exists and `overwrite` is false.
     """
     path = Path(model)
     proto, spec, model_id = read_model(path)
     prefix = identifier(name or path.stem)
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    files = target / f"{prefix}.c", target / f"{prefix}.h"
-    for file in files:
-        check_target(file, overwrite=overwrite)
+    files = Path(folder) / f"{prefix}.c", Path(folder) / f"{prefix}.h"
+    _check_folder(Path(folder), files, overwrite=overwrite)
     interface = Interface(prefix, model_id, spec, translate(proto, spec))
+    Path(folder).mkdir(parents=True, exist_ok=True)
     for file, text in zip(files, (source(interface), header(interface)), strict=True):
         write_bytes(file, text.encode(), overwrite=overwrite)
     return _compiled(files, interface, proto)
+
+
+def _check_folder(folder: Path, files: tuple[Path, ...], *, overwrite: bool) -> None:
+    """Check that files may be written to a folder, which may still be missing."""
+    if folder.is_dir():
+        for file in files:
+            check_target(file, overwrite=overwrite)
+    elif os.path.lexists(folder):
+        raise OutputError(f"{folder} is no folder; name one for the source and its header")
 
 
 def _compiled(files: tuple[Path, Path], interface: Interface, proto: onnx.ModelProto) -> Compiled:

@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from edgernn_runtime.engines.opening import ENGINES
 from edgernn_runtime.errors import EdgeRNNError
 from edgernn_runtime.voice.clock import Clock
 from edgernn_runtime.voice.voice import load_voice
@@ -22,10 +23,11 @@ def main() -> int:
     parser.add_argument("text", help="what is said")
     parser.add_argument("-o", "--output", type=Path, help="a .wav file; without it, raw samples go to stdout")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
+    parser.add_argument("--engine", choices=ENGINES, help="what computes the steps; native code comes from the cache")
     parser.add_argument("--force", action="store_true", help="replace an existing output file")
     options = parser.parse_args()
     try:
-        voice = load_voice(options.voice)
+        voice = load_voice(options.voice, engine=options.engine)
         clock = Clock(voice.rate_hz)
         sound = clock.pass_on(voice.speak(options.text, seed=options.seed))
         if options.output is not None:

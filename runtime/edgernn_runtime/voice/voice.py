@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgernn_runtime.bundle import Bundle, load_bundle
 from edgernn_runtime.codecs import MelCodec, SymbolCodec
+from edgernn_runtime.engines.opening import EngineName
 from edgernn_runtime.errors import InputError, SpecError
 from edgernn_runtime.providers import ProviderRequest
 from edgernn_runtime.transducer import Transducer
@@ -106,14 +107,16 @@ def load_voice(
     folder: str | Path,
     *,
     language: str | None = None,
+    engine: EngineName | None = None,
     providers: str | Sequence[ProviderRequest] = ("cpu",),
     threads: int = 1,
 ) -> Voice:
-    """Return the voice in a folder; `providers` and `threads` are as in `load`, for every part.
+    """Return the voice in a folder; `engine`, `providers` and `threads` are as in `load`, for every part.
 
     Args:
         folder: A folder with a `voice.json`.
         language: What it must speak; None for whatever it does.
+        engine: `onnxruntime`, or `native` for libraries in the cache; None for the former.
         providers: The execution providers.
         threads: The threads of each part.
 
@@ -128,7 +131,7 @@ def load_voice(
     if language is not None and language != spec.language:
         raise InputError(f"the voice in {path} speaks {spec.language}, and not {language}; there is no other in it")
     parts = {
-        name: load_bundle(path / place, providers=providers, threads=threads)
+        name: load_bundle(path / place, engine=engine, providers=providers, threads=threads)
         for name, place in (("phonemes", spec.phonemes), ("acoustic", spec.acoustic), ("vocoder", spec.vocoder))
     }
     return Voice(spec.language, **parts)

@@ -1,0 +1,105 @@
+"""`edgernn compile`: what it writes and says, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgernn_runtime import load
+
+Edgernn = Callable[..., Any]
+
+KEYS = {"source", "header", "library", "target", "flash_bytes", "ram_bytes", "stack_bytes", "macs_per_step"}
+
+
+@pytest.fixture
+def model(tiny_path: Callable[..., Path]) -> Path:
+    return tiny_path("gru")
+
+
+def test_a_model_becomes_a_source_and_a_header(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
+    result = edgernn("compile", model, "-o", tmp_path / "c", "--name", "Tiny model", "--json").json
+    assert KEYS <= result.keys()
+    assert (result["source"], result["header"]) == (
+        str(tmp_path / "c" / "tiny_model.c"),
+        str(tmp_path / "c" / "tiny_model.h"),
+    )
+    assert (result["library"], result["target"], result["measured"]) == (None, "host", False)
+    assert min(result["flash_bytes"], result["ram_bytes"], result["stack_bytes"], result["macs_per_step"]) > 0
+    assert f'"{load(model).model_id}"' in Path(result["header"]).read_text()
+
+
+def test_a_library_is_built_and_generates(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
+    result = edgernn("compile", model, "-o", tmp_path, "--name", "m", "--build", "--json").json
+    assert (result["library"], result["measured"]) == (str(tmp_path / "m.so"), True)
+    expected = edgernn("generate", model, "--max-tokens", 20).out
+    assert edgernn("generate", tmp_path / "m.so", "--max-tokens", 20).out == expected
+
+
+def test_a_library_in_the_cache_is_what_the_native_engine_runs(
+    edgernn: Edgernn, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGERNN_CACHE", str(tmp_path / "cache"))
+    missing = edgernn("generate", model, "--engine", "native")
+    assert missing.code == 1
+    assert f"run: edgernn compile {model} --build --cache" in missing.err
+    result = edgernn("compile", model, "--build", "--cache", "--json").json
+    assert result["source"] is None
+    assert Path(result["library"]).is_relative_to(tmp_path / "cache")
+    assert edgernn("generate", model, "--engine", "native", "--max-tokens", 5).code == 0
+
+
+def test_the_table_has_a_row_for_each_figure(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
+    outcome = edgernn("compile", model, "-o", tmp_path)
+    names = [line.split("  ")[0].strip() for line in outcome.out.splitlines() if line.strip()]
+    assert {"source", "flash bytes", "ram bytes", "stack bytes", "macs per step"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "say where the C goes with --output, or --cache"),
+        (("-o", "out", "--target", "z80"), "no target is called 'z80'; there are host,"),
+        (("--cache", "--target", "wasm32"), "--target must be host, got wasm32"),
+        (("-o", "out", "--build", "--compiler", "no-such-cc"), "no-such-cc is not installed"),
+    ],
+)
+def test_what_makes_no_sense_is_one_clear_error(
+    arguments: tuple[str, ...],
+    message: str,
+    edgernn: Edgernn,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = edgernn("compile", model, *arguments)
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_a_file_is_kept_unless_it_is_forced(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "m.c"
+    source.write_text("mine")
+    refused = edgernn("compile", model, "-o", tmp_path, "--name", "m")
+    assert (refused.code, source.read_text()) == (1, "mine")
+    assert not (tmp_path / "m.h").exists()
+    assert edgernn("compile", model, "-o", tmp_path, "--name", "m", "--force").code == 0
+
+
+def test_the_compilers_own_complaint_is_in_the_message(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "cc"
+    broken.write_text('#!/bin/sh\n[ "$1" = --version ] && echo broken 1.0 && exit 0\necho "no room left" >&2\nexit 3\n')
+    broken.chmod(0o755)
+    outcome = edgernn("compile", model, "-o", tmp_path, "--name", "m", "--build", "--compiler", broken)
+    assert outcome.code == 1
+    assert "no room left" in outcome.err
+    assert not (tmp_path / "m.so").exists()
+
+
+def test_json_is_one_object(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
+    out = edgernn("compile", model, "-o", tmp_path, "--json").out
+    assert json.loads(out)["target"] == "host"
