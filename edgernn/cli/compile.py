@@ -40,8 +40,8 @@ def compile(  # noqa: A001, the command's name
 ) -> None:
     """Write a step model as one C99 source and one header, without a runtime, and compile them.
 
-    A bundle becomes a source for each stage, and a voice one for each stage of its parts. Flash, RAM and stack are those
-    of the compiled code with --build, and otherwise the bytes of the weights, of a state and of a step's arrays.
+    A bundle becomes a source for each stage, and a voice one for each stage of its parts. Flash, RAM and stack are
+    those of the compiled code with --build, and otherwise the bytes of weights, of a state and of a step's arrays.
     """
     from edgernn_export.compile import compile_model, find_target
 

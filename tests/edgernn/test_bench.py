@@ -202,7 +202,7 @@ def test_a_case_that_cannot_be_is_refused(changed: dict[str, Any], message: str)
 
 def test_peers_come_in_the_order_of_tables_and_unknown_ones_are_refused() -> None:
     assert ["edgernn", "tract"] == [peer.name for peer in find_peers(["tract", "edgernn"])]
-    with pytest.raises(InputError, match="no peer is called tvm; there are edgernn, torch-eager, "):
+    with pytest.raises(InputError, match="no peer is called tvm; there are edgernn, edgernn-native, torch-eager, "):
         find_peers(["edgernn", "tvm"])
 
 
