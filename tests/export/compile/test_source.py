@@ -2,10 +2,14 @@
 
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edgernn_export import Recording, quantize
 from edgernn_export.compile import Compiled, compile_model
 from edgernn_export.compile.program import C_TYPES
 from tests.export.compile.test_operators import CASES, Case, case_model
@@ -13,6 +17,7 @@ from tests.export.compile.test_operators import CASES, Case, case_model
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1")
 SANITIZED = (*STRICT, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off")
 STEPS = 3
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow
@@ -29,6 +34,44 @@ def test_the_c_has_no_warning(case: Case, compiler: str, tmp_path: Path) -> None
 
     for more in ((), ("-DEDGERNN_LIBRARY", "-fvisibility=hidden", "-fPIC")):
         compile_strictly(compiler, compiled.source, (*STRICT, *more))
+
+
+@pytest.mark.parametrize("case", CASES[::9], ids=str)
+def test_generated_c_is_formatted(case: Case, tmp_path: Path) -> None:
+    compiled = compile_model(case_model(case, tmp_path), tmp_path, name="model")
+    assert_formatted([compiled.source, compiled.header])
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "int4", "int8-portable"])
+@pytest.mark.parametrize("cell", ["elman", "lstm", "gru"])
+def test_the_c_of_a_text_model_is_formatted(
+    cell: str, precision: str, tiny_path: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = tiny_path(cell)
+    if precision != "float32":
+        recording = Recording.of_tokens("token", np.random.default_rng(0).integers(0, 16, 300))
+        made = quantize(path, tmp_path / "model.onnx", precision=precision, recording=recording, calibration=recording)
+        path = made.path
+    compiled = compile_model(path, tmp_path, name="model")
+    assert_formatted([compiled.source, compiled.header])
+    for compiler in ("gcc", "clang"):
+        if shutil.which(compiler):
+            compile_strictly(compiler, compiled.source, STRICT)
+
+
+def test_the_c_of_this_repository_is_formatted() -> None:
+    found = [*(ROOT / "export").rglob("*.c"), *(ROOT / "examples").rglob("*.[ch]")]
+    assert len(found) > 30
+    assert_formatted(found)
+
+
+def assert_formatted(files: Sequence[Path]) -> None:
+    """Fail if files of C are not as .clang-format has them."""
+    command = [str(Path(sys.executable).with_name("clang-format")), f"--style=file:{ROOT / '.clang-format'}"]
+    result = subprocess.run(
+        [*command, "--dry-run", "-Werror", *map(str, files)], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def compile_strictly(compiler: str, source: Path, flags: tuple[str, ...]) -> None:
