@@ -110,7 +110,7 @@ def test_what_was_saved_is_printed_saved_and_drawn_again(
     ("arguments", "message"),
     [
         (("--cells", "elman"), "no cell is called elman; there are lstm, gru"),
-        (("--peers", "edgernn,tvm"), "no peer is called tvm; there are edgernn, torch-eager"),
+        (("--peers", "edgernn,tvm"), "no peer is called tvm; there are edgernn, edgernn-native"),
         (("--precisions", "int3"), "no precision is called int3; there are float32, int8, int4"),
         (("--hidden", "64,big"), "--hidden must be integers with commas between them, got '64,big'"),
         (("--hidden", "0"), "hidden must be positive, got 0"),

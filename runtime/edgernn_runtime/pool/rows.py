@@ -21,7 +21,7 @@ class Rows:
     Those that step next are brought to the first rows, and stay there until others step. Their order among
     themselves does not matter to what they compute. A model of quantized weights steps an even number of rows: ONNX
     Runtime takes another kernel for the last row of an odd batch, so a stream's output would depend on how many step
-    with it. The row that fills up belongs to nobody, and starts anew at each step.
+    with it. The row that fills up belongs to nobody, and starts anew at each step. Compiled code needs none.
 
     Attributes:
         executor: Whose first rows step.
@@ -44,17 +44,18 @@ class Rows:
         "version",
     )
 
-    def __init__(self, spec: Spec, executor: Callable[[int], Executor], capacity: int) -> None:
+    def __init__(self, spec: Spec, executor: Callable[[int], Executor], capacity: int, *, paired: bool) -> None:
         """Make the rows of a pool of `capacity` streams.
 
         Args:
             spec: The model's Spec.
             executor: Makes an executor of a number of rows.
             capacity: How many streams there is room for.
+            paired: Whether the number of rows that step must be even.
         """
         self._spec = spec
         self._new_executor = executor
-        self._even = spec.precision != "float32" and spec.batch != 1
+        self._even = paired
         self.executor = self._make(capacity)
         self.sides: list[Array] = self._side_inputs()
         self._slot_at: Indices = np.full(self.executor.batch, _EMPTY, np.int64)

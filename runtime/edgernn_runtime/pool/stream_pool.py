@@ -7,7 +7,7 @@ from typing import Self, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn_runtime.engine import Array, Engine
+from edgernn_runtime.engine import NATIVE, Array, Engine
 from edgernn_runtime.errors import InputError
 from edgernn_runtime.pool.failure import NotFiniteError
 from edgernn_runtime.pool.pool_stream import PoolStream
@@ -38,7 +38,9 @@ class StreamPool:
         if capacity < 1 or (limit is not None and limit < 1):
             raise InputError(f"capacity and limit must be positive, got {capacity} and {limit}")
         room = capacity if limit is None else min(capacity, limit)
-        self._streams = Streams(model.spec, model.model_id, model.executor, capacity=room, limit=limit)
+        spec = model.spec
+        paired = spec.precision != "float32" and spec.batch != 1 and NATIVE not in model.providers
+        self._streams = Streams(spec, model.model_id, model.executor, capacity=room, limit=limit, paired=paired)
 
     def __enter__(self) -> Self:
         """Return the pool itself."""

@@ -44,9 +44,16 @@ class Streams:
     """
 
     def __init__(
-        self, spec: Spec, model_id: str, executor: Callable[[int], Executor], *, capacity: int, limit: int | None
+        self,
+        spec: Spec,
+        model_id: str,
+        executor: Callable[[int], Executor],
+        *,
+        capacity: int,
+        limit: int | None,
+        paired: bool,
     ) -> None:
-        """Make room for `capacity` streams, and for up to `limit` when they are opened."""
+        """Make room for `capacity` streams, and for up to `limit` when they are opened; `paired` is as in `Rows`."""
         self.alone = Alone(_BUSY, self.settle)
         self.spec = spec
         self.feeding = Feeding(spec)
@@ -54,7 +61,7 @@ class Streams:
         self.members: list[PoolStream | None] = [None] * capacity
         self.slots = Slots(spec, self.feeding, capacity)
         self._model_id = model_id
-        self._rows = Rows(spec, executor, capacity)
+        self._rows = Rows(spec, executor, capacity, paired=paired)
         self._chooser = Chooser(spec, capacity)
         self._noise = NoiseAhead(capacity)
         self._drawing = GraphNoise(spec) if spec.noise_inputs else None
