@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from edgernn_export.compile.builder import Builder, Node, Operator
-from edgernn_export.compile.program import Tensor
+from edgernn_export.compile.operators.products import product
+from edgernn_export.compile.program import Affine, Pointwise, Tensor, of_expression
 from edgernn_export.compile.views import transposed
 
 _Step = Callable[[Builder, Tensor, int], Tensor]
@@ -23,6 +24,9 @@ def reduced(builder: Builder, kernel: str, value: Tensor, axes: Sequence[int]) -
         value: The tensor.
         axes: The axes, from 0 on.
     """
+    multiplied = _product(builder, value, axes) if kernel == "reduce_sum" else None
+    if multiplied is not None:
+        return multiplied
     kept = [axis for axis in range(len(value.shape)) if axis not in axes]
     rows, size = prod(value.shape[axis] for axis in kept), prod(value.shape[axis] for axis in axes)
     if not size:
@@ -32,6 +36,29 @@ def reduced(builder: Builder, kernel: str, value: Tensor, axes: Sequence[int]) -
     result = builder.scratch(shape, "float32", kernel.removeprefix("reduce_"))
     builder.call(f"{kernel}({{x}}, {{y}}, {rows}, {size});", {"x": source, "y": result}, writes=["y"], kernels=[kernel])
     return result
+
+
+def _product(builder: Builder, value: Tensor, axes: Sequence[int]) -> Tensor | None:
+    """Return a sum of products with a constant matrix as one product with it; None if the sum is no such.
+
+    The matrix has a row for each sum, and all of them have the other factor in common.
+    """
+    expression, shape = value.source, value.shape
+    large = [axis for axis, size in enumerate(shape) if size > 1]
+    if not isinstance(expression, Pointwise) or expression.template != "{0} * {1}" or expression.shape != shape:
+        return None
+    if len(large) != 2 or large[1] not in axes or large[0] in axes or value.places != of_expression(expression).places:
+        return None
+    row, column = large
+    for weights, other in (expression.operands, expression.operands[::-1]):
+        matrix = weights.constant
+        if matrix is None or matrix.dtype != np.float32 or any(place.steps[row] for place in other.places):
+            continue
+        places = tuple(Affine(place.offset, (place.steps[column],)) for place in other.places)
+        factor = Tensor(other.source, (shape[column],), places)
+        result = product(builder, factor, np.ascontiguousarray(matrix.reshape(shape[row], shape[column]).T), None)
+        return builder.reshaped(result, tuple(1 if axis in axes else size for axis, size in enumerate(shape)))
+    return None
 
 
 def _reduction(kernel: str, before: _Step | None = None, after: _Step | None = None) -> Operator:
