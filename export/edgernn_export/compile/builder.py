@@ -147,10 +147,6 @@ class Builder:
         constant = self._constants.get(name)
         return self._tensors[name].shape if constant is None else constant.shape
 
-    def uses(self, name: str) -> int:
-        """Return how many nodes and outputs of the graph read a name."""
-        return self._uses.get(name, 0)
-
     def constant_buffer(self, array: Array, what: str) -> Buffer:
         """Return the buffer of a constant, called after the layer that it is for; equal ones share it."""
         key = f"{array.dtype}{hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}"
@@ -210,13 +206,12 @@ class Builder:
         *,
         writes: Sequence[str],
         kernels: Sequence[str],
-        macs: int = 0,
         scratch_bytes: int = 0,
     ) -> None:
         """Call a kernel; see `Call`. Operands must be in order in buffers."""
         if not all(operands[name].size for name in writes):
             return
-        call = Call(template, operands, tuple(writes), tuple(kernels), self.place, macs, scratch_bytes)
+        call = Call(template, operands, tuple(writes), tuple(kernels), self.place, scratch_bytes)
         self.program.statements.append(call)
 
     def bound(self, tensor: Tensor, size: int) -> bool:

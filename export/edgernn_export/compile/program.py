@@ -168,7 +168,6 @@ class Call:
         writes: The names of those that it writes.
         kernels: The kernels that it needs, by the names of their files.
         place: What the statement is for.
-        macs: Multiplications with an addition.
         scratch_bytes: The bytes of stack that the kernel takes.
     """
 
@@ -177,7 +176,6 @@ class Call:
     writes: tuple[str, ...]
     kernels: tuple[str, ...]
     place: str
-    macs: int = 0
     scratch_bytes: int = 0
 
 

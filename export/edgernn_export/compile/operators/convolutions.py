@@ -89,7 +89,6 @@ def _transposed(builder: Builder, node: Node) -> None:
         operands,
         writes=["y"],
         kernels=["convolution_transpose"],
-        macs=inputs * outputs * width * frames,
     )
     builder.bind(node.outputs[0], y)
 

@@ -70,7 +70,7 @@ def _integer_product(builder: Builder, node: Node) -> Tensor | None:
         f"    {kernel}({{x}}, {{g}}, &sum, {{w}}, {{s}}, {{z}}, {{b}}, {{y}}, {rows}, {rows}, {columns});",
         "}}",
     ]
-    call = _Product("\n".join(lines), operands, ("sum_codes", kernel), rows * columns)
+    call = _Product("\n".join(lines), operands, ("sum_codes", kernel))
     y = _by_row(builder, codes, columns, call)
     return builder.reshaped(y, (*left.codes.shape[:-1], columns))
 
@@ -106,7 +106,7 @@ def product(builder: Builder, x: Tensor, weights: Array, bias: Tensor | None) ->
     packed = pack_float(np.asarray(weights, np.float32))
     operands = {"w": builder.fixed(packed, "weights"), **_bias(bias)}
     call = f"{kernel}({{x}}, {{w}}, {'{b}' if bias else 'NULL'}, {{y}}, {inputs}, {outputs});"
-    return _by_row(builder, x, outputs, _Product(call, operands, (kernel,), inputs * outputs))
+    return _by_row(builder, x, outputs, _Product(call, operands, (kernel,)))
 
 
 def _blocked(builder: Builder, node: Node) -> None:
@@ -155,7 +155,7 @@ def _quantized_product(
         f"    {multiply}",
         "}}",
     ]
-    call = _Product("\n".join(lines), operands, ("quantize_blocks", kernel), rows * columns, room + 8 * count)
+    call = _Product("\n".join(lines), operands, ("quantize_blocks", kernel), room + 8 * count)
     return _by_row(builder, x, columns, call)
 
 
@@ -167,14 +167,12 @@ class _Product:
         template: The call, as in `Call`; `x` and `y` stand for the row and its result.
         operands: The weights and what else it reads.
         kernels: The kernels that it needs.
-        macs: Multiplications with an addition.
         scratch_bytes: The bytes of stack that it takes.
     """
 
     template: str
     operands: dict[str, Tensor]
     kernels: tuple[str, ...]
-    macs: int
     scratch_bytes: int = 0
 
 
@@ -190,7 +188,6 @@ def _by_row(builder: Builder, x: Tensor, outputs: int, call: _Product) -> Tensor
             {"x": sliced(rows, 0, row, 1), "y": sliced(results, 0, row, 1), **call.operands},
             writes=["y"],
             kernels=call.kernels,
-            macs=call.macs,
             scratch_bytes=call.scratch_bytes,
         )
     return y
@@ -218,7 +215,6 @@ def matrix_product(builder: Builder, left: Tensor, right: Tensor) -> Tensor:
         {"a": a, "b": b, "y": y},
         writes=["y"],
         kernels=["matrix_product"],
-        macs=count * rows * inner * columns,
     )
     shape = (*batch, *(() if vector_left else (rows,)), *(() if vector_right else (columns,)))
     return builder.reshaped(y, shape)
