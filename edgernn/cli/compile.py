@@ -9,10 +9,11 @@ import typer
 
 from edgernn.cli.console import new_table, print_json, print_message, print_table
 from edgernn.cli.options import Force, Json, ModelPath
-from edgernn_runtime.errors import InputError
+from edgernn_runtime.errors import InputError, ParityError
 
 if TYPE_CHECKING:
     from edgernn_export.compile import Built, Compiled, Target
+    from edgernn_export.compile.c_compiler import Compiler
 
 
 def compile(  # noqa: A001, the command's name
@@ -43,20 +44,25 @@ def compile(  # noqa: A001, the command's name
     A bundle becomes a source for each stage, and a voice one for each stage of its parts. Flash, RAM and stack are
     those of the compiled code with --build, and otherwise the bytes of weights, of a state and of a step's arrays.
     """
-    from edgernn_export.compile import compile_model, find_target
+    from edgernn_export.compile import compile_model, find_compiler, find_target
 
     machine = find_target(target)
     if output is None and not cache:
         raise InputError("say where the C goes with --output, or --cache to fill the cache of `--engine native`")
     if cache and not machine.native:
         raise InputError(f"the cache is for this machine, so --target must be host, got {target}")
+    if compiler is not None and not (build or cache):
+        raise InputError("--compiler is for --build")
+    tool = find_compiler(machine, compiler) if build or cache else None
     files = _models(model, name)
     with TemporaryDirectory() as nowhere:
         folder = Path(nowhere) if output is None else output
         records = {}
         for stage, (file, prefix) in files.items():
             compiled = compile_model(file, folder, name=prefix, overwrite=force)
-            built = _built(compiled, machine, compiler, overwrite=force) if build or cache else None
+            built = None if tool is None else _built(compiled, machine, tool, overwrite=force)
+            if built is not None and machine.native:
+                _check(built, file)
             library = _cached(built, compiled) if cache and built is not None else None
             kept = None if output is None else compiled
             records[stage] = _record(compiled, kept, machine, built, library)
@@ -116,20 +122,30 @@ def _stages(bundle: Path, prefix: str) -> Mapping[str, tuple[Path, str]]:
     return {stage: (bundle / each.file, f"{prefix}_{stage}") for stage, each in read_bundle(bundle).stages.items()}
 
 
-def _built(compiled: "Compiled", target: "Target", compiler: str | None, *, overwrite: bool) -> "Built":
-    from edgernn_export.compile import build_library, build_object, find_compiler
+def _check(built: "Built", model: Path) -> None:
+    """Check a library against its model; one that computes something else is not kept."""
+    from edgernn_export.compile.checking import check_library
 
-    found = find_compiler(target, compiler)
+    try:
+        check_library(built.path, model)
+    except ParityError:
+        built.path.unlink()
+        raise
+
+
+def _built(compiled: "Compiled", target: "Target", compiler: "Compiler", *, overwrite: bool) -> "Built":
+    from edgernn_export.compile import build_library, build_object
+
     if target.library is None:
         output = compiled.source.with_suffix(".o")
-        return build_object(compiled.source, target, output, compiler=found, overwrite=overwrite)
+        return build_object(compiled.source, target, output, compiler=compiler, overwrite=overwrite)
     return build_library(
         compiled.source,
         target,
         compiled.source.with_suffix(target.library_suffix),
         model_id=compiled.model_id,
         spec=compiled.spec,
-        compiler=found,
+        compiler=compiler,
         overwrite=overwrite,
     )
 

@@ -248,6 +248,11 @@ class Spec:
         """The inputs that take the uniforms of a model that draws in its graph; a sampler's is not among them."""
         return tuple(tensor for tensor in self.unsampled.inputs if tensor.role == "noise")
 
+    @property
+    def draws_tokens(self) -> bool:
+        """Whether tokens are drawn from its logits, and its graph draws nothing itself."""
+        return self.vocabulary > 0 and self.graph_sampler is None and not self.noise_inputs
+
     def input(self, name: str) -> TensorSpec:
         """Return the input called `name`; KeyError if there is none."""
         return {tensor.name: tensor for tensor in self.inputs}[name]

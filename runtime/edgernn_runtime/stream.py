@@ -483,5 +483,5 @@ class Stream:
 
 def _choosing(spec: Spec, executor: Executor) -> Choosing | None:
     """Return an executor that can choose the tokens of a stream; None if it cannot, or the graph does or draws."""
-    plain = spec.vocabulary and spec.graph_sampler is None and not spec.noise_inputs and flush_input(spec) is None
+    plain = spec.draws_tokens and flush_input(spec) is None
     return executor if plain and isinstance(executor, Choosing) else None

@@ -85,7 +85,7 @@ def _mergeable(earlier: list[_Footprint], here: _Footprint) -> _Footprint | None
         other = before.statement
         if isinstance(other, Loop) and other.shape == loop.shape and label_of(other.place) == label_of(loop.place):
             return before if _same_elements(before, here) else None
-        if _meet(before.writes, here.reads) or _meet(before.reads, here.writes):
+        if _meet(before.writes, here.reads | here.writes) or _meet(before.reads, here.writes):
             return None
     return None
 
@@ -93,8 +93,8 @@ def _mergeable(earlier: list[_Footprint], here: _Footprint) -> _Footprint | None
 def _same_elements(first: _Footprint, second: _Footprint) -> bool:
     """Whether what the second reads of the first is the element of the same index."""
     written = {buffer for buffer, _ in first.writes}
-    read = {read for read in second.reads if read[0] in written}
-    return read <= first.writes and not _meet(first.reads, second.writes)
+    shared = {place for place in second.reads | second.writes if place[0] in written}
+    return shared <= first.writes and not _meet(first.reads, second.writes)
 
 
 def _meet(first: Iterable[Place], second: Iterable[Place]) -> bool:

@@ -1,16 +1,16 @@
 """Building a program: what the operators use to turn nodes into statements."""
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import onnx
 
+from edgernn_export.compile.identifiers import identifier
 from edgernn_export.compile.kernels import KERNEL_FUNCTIONS
 from edgernn_export.compile.program import (
     C_TYPES,
@@ -81,9 +81,14 @@ class Node:
         value = self.attributes.get(name, default)
         return value.decode() if isinstance(value, bytes) else str(value)
 
+    @property
+    def described(self) -> str:
+        """What errors call it: its operator, place and name."""
+        return f"{self.operator} of the {self.place} (node {self.name or self.outputs[0]})"
+
     def refuse(self, why: str) -> NoReturn:
         """Raise a CompileError that says where the node stands and what it needs."""
-        raise CompileError(f"{self.operator} of the {self.place} (node {self.name or self.outputs[0]}) {why}")
+        raise CompileError(f"{self.described} {why}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +113,7 @@ class Builder:
         """Begin without statements; `uses` says how many nodes and outputs read each name."""
         self.program = Program([], [], [])
         self.place = ""
+        self.node = ""
         self.grids: dict[str, Grid] = {}
         self._uses = uses
         self._tensors: dict[str, Tensor] = {}
@@ -206,22 +212,33 @@ class Builder:
         *,
         writes: Sequence[str],
         kernels: Sequence[str],
+        dtypes: Mapping[str, str] | None = None,
         scratch_bytes: int = 0,
     ) -> None:
-        """Call a kernel; see `Call`. Operands must be in order in buffers."""
+        """Call a kernel; see `Call`. Operands must be in order in buffers.
+
+        `dtypes` names the operands that are not float32, and what they are; empty for any dtype.
+        """
+        for name, operand in operands.items():
+            wanted = (dtypes or {}).get(name, "float32")
+            if wanted not in ("", operand.dtype):
+                raise CompileError(
+                    f"{self.node} takes {wanted}, got {operand.dtype}; export the model with {wanted} there"
+                )
         if not all(operands[name].size for name in writes):
             return
         call = Call(template, operands, tuple(writes), tuple(kernels), self.place, scratch_bytes)
         self.program.statements.append(call)
 
-    def bound(self, tensor: Tensor, size: int) -> bool:
-        """Note that an input is an index into `size` rows; return whether the tensor is such an input itself."""
+    def bound(self, tensor: Tensor, size: int, *, least: int) -> None:
+        """Note that the integers of an input, if a tensor is all of one, lie from `least` to `size - 1`."""
         reads = read_buffers(tensor)
         if len(reads) != 1 or reads[0][0].kind not in ("input", "value") or not _is_cast(tensor):
-            return False
-        name = reads[0][0].name
-        self.program.bounds[name] = min(size, self.program.bounds.get(name, size))
-        return True
+            return
+        buffer = reads[0][0]
+        if tensor.size == buffer.size:
+            known = self.program.bounds.get(buffer.name, (least, size))
+            self.program.bounds[buffer.name] = max(least, known[0]), min(size, known[1])
 
     def _buffer(self, name: str, dtype: str, size: int, kind: Kind, array: Array | None = None) -> Buffer:
         if dtype not in C_TYPES:
@@ -239,90 +256,6 @@ class Builder:
 
 Operator = Callable[[Builder, Node], None]
 """Reads the inputs of a node from the builder, and binds its outputs."""
-
-
-def identifier(name: str) -> str:
-    """Return a name as C can have it.
-
-    >>> identifier("layers.0.weight_ih.T")
-    'layers_0_weight_ih_t'
-    """
-    plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").lower() or "value"
-    if plain[0].isdigit():
-        return f"value_{plain}"
-    return f"{plain}_value" if plain in _RESERVED else plain
-
-
-_RESERVED: Final = frozenset(
-    [
-        "auto",
-        "break",
-        "case",
-        "char",
-        "const",
-        "continue",
-        "default",
-        "do",
-        "double",
-        "else",
-        "enum",
-        "extern",
-        "float",
-        "for",
-        "goto",
-        "if",
-        "inline",
-        "int",
-        "long",
-        "register",
-        "restrict",
-        "return",
-        "short",
-        "signed",
-        "sizeof",
-        "static",
-        "struct",
-        "switch",
-        "typedef",
-        "union",
-        "unsigned",
-        "void",
-        "volatile",
-        "while",
-        "exp",
-        "log",
-        "sin",
-        "cos",
-        "tan",
-        "sqrt",
-        "pow",
-        "tanh",
-        "sinh",
-        "cosh",
-        "floor",
-        "ceil",
-        "round",
-        "index",
-        "y0",
-        "y1",
-        "yn",
-        "j0",
-        "j1",
-        "jn",
-        "gamma",
-        "main",
-        "state",
-        "unit",
-        "row",
-        "column",
-        "plane",
-        "codes",
-        "scales",
-        "sums",
-        "sum",
-    ]
-)
-"""What C, its library, loops and kernels call something else."""
 
 
 def _is_cast(tensor: Tensor) -> bool:

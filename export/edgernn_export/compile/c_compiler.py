@@ -77,14 +77,15 @@ def find_compiler(target: Target, command: str | None = None) -> Compiler:
 
     Args:
         target: What to compile for.
-        command: The compiler to take, such as `gcc-13` or `zig`. Without, for the host the first of `$CC`, cc, gcc,
+        command: The compiler to take, such as `gcc-13` or `zig`. Without, for the host `$CC`, or the first of cc, gcc,
             clang and zig; for others a gcc of their own, zig, or clang, whichever first compiles a small file.
 
     Raises:
         CompileError: If there is none; it says what to install.
     """
-    if command is not None:
-        return _named(command)
+    asked = command or (os.environ.get("CC") if target.native else None)
+    if asked:
+        return _named(asked)
     tried = []
     for candidate in _candidates(target):
         try:
@@ -99,7 +100,7 @@ def find_compiler(target: Target, command: str | None = None) -> Compiler:
 
 def _candidates(target: Target) -> Iterator[str]:
     if target.native:
-        yield from filter(None, (os.environ.get("CC"), "cc", "gcc", "clang", "zig"))
+        yield from ("cc", "gcc", "clang", "zig")
         return
     yield from target.gcc
     if target.library == "shared object":
@@ -108,17 +109,30 @@ def _candidates(target: Target) -> Iterator[str]:
 
 
 def _named(command: str) -> Compiler:
-    words = tuple(shlex.split(command))
+    words = _words(command)
     if words in {("zig",), ("zig", "cc")}:
         return _zig()
-    if not words or shutil.which(words[0]) is None:
+    found = shutil.which(words[0]) if words else None
+    if found is None:
         raise CompileError(f"{command} is not installed")
+    if os.sep in words[0]:
+        words = (str(Path(found).absolute()), *words[1:])
     result = _run((*words, "--version"))
     lines = [line for line in result.stdout.splitlines() if line.strip()]
     if result.returncode or not lines:
         raise CompileError(f"{command} --version failed: {_complaint(result)}")
     family: Family = "clang" if "clang" in result.stdout else "gcc"
     return Compiler(words, "zig" if Path(words[0]).stem == "zig" else family, lines[0].strip())
+
+
+def _words(command: str) -> tuple[str, ...]:
+    """Return a command and its arguments; a file that exists is one word, whatever its name."""
+    if Path(command).is_file():
+        return (str(Path(command).absolute()),)
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        raise CompileError(f"{command} is no command: {error}") from error
 
 
 def _zig() -> Compiler:

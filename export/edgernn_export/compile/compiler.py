@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from edgernn_export.compile.builder import identifier
+from edgernn_export.compile.identifiers import prefix
 from edgernn_export.compile.program import Program
 from edgernn_export.compile.translation import translate
 from edgernn_export.compile.writing.functions import bytes_of, functions_of
@@ -66,10 +66,10 @@ def compile_model(
     """
     path = Path(model)
     proto, spec, model_id = read_model(path)
-    prefix = identifier(name or path.stem)
-    files = Path(folder) / f"{prefix}.c", Path(folder) / f"{prefix}.h"
+    called = prefix(name or path.stem)
+    files = Path(folder) / f"{called}.c", Path(folder) / f"{called}.h"
     _check_folder(Path(folder), files, overwrite=overwrite)
-    interface = Interface(prefix, model_id, spec, translate(proto, spec))
+    interface = Interface(called, model_id, spec, translate(proto, spec))
     Path(folder).mkdir(parents=True, exist_ok=True)
     for file, text in zip(files, (source(interface), header(interface)), strict=True):
         write_bytes(file, text.encode(), overwrite=overwrite)

@@ -191,14 +191,14 @@ class Program:
         outputs: Those of the outputs.
         states: Those of the states.
         statements: What is computed, in order.
-        bounds: Which integers inputs may hold, by the buffer's name: from `-size` to `size - 1`.
+        bounds: Which integers inputs may hold, by the buffer's name: the least, and the first that is too large.
     """
 
     inputs: list[Buffer]
     outputs: list[Buffer]
     states: list[Buffer]
     statements: list[Statement] = field(default_factory=list)
-    bounds: dict[str, int] = field(default_factory=dict)
+    bounds: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def row_major(shape: Shape) -> tuple[int, ...]:
@@ -245,4 +245,4 @@ def label_of(place: str) -> str:
     ('layer_1', 'state_cnn_0')
     """
     words = place.split()
-    return "_".join(words[:2]) if words[:1] == ["layer"] else re.sub(r"\W+", "_", place) or "pass_on"
+    return "_".join(words[:2]) if words[:1] == ["layer"] else re.sub(r"\W+", "_", place, flags=re.ASCII) or "pass_on"

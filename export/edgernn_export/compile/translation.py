@@ -36,7 +36,7 @@ def translate(model: onnx.ModelProto, spec: Spec) -> Program:
         builder.bind_constant(tensor.name, numpy_helper.to_array(tensor))
     _bind_interface(builder, spec)
     for proto, node in zip(model.graph.node, nodes, strict=True):
-        builder.place = node.place
+        builder.place, builder.node = node.place, node.described
         if spec.graph_sampler is not None and node.name.startswith(SAMPLER):
             continue
         if not _fold(builder, proto, node, model.opset_import):
@@ -73,7 +73,7 @@ def _bind_interface(builder: Builder, spec: Spec) -> None:
         builder.program.inputs.append(_buffer(bound))
         builder.bind(tensor.name, bound)
         if tensor.size is not None:
-            builder.bound(bound, tensor.size)
+            builder.bound(bound, tensor.size, least=0)
     for state in spec.states:
         bound = builder.argument(_field(state), state.dtype, state.sized(1), "state")
         builder.program.states.append(_buffer(bound))
@@ -90,7 +90,8 @@ def _field(state: StateSpec) -> str:
 def _fold(builder: Builder, proto: onnx.NodeProto, node: Node, opsets: Sequence[onnx.OperatorSetIdProto]) -> bool:
     """Compute a node whose inputs are all constant; return whether it is one."""
     if node.operator == "Shape":
-        shape = builder.shape(node.inputs[0])[node.integer("start", 0) :][: _length(node)]
+        end = node.attributes.get("end")
+        shape = builder.shape(node.inputs[0])[node.integer("start", 0) : end if isinstance(end, int) else None]
         builder.bind_constant(node.outputs[0], np.array(shape, np.int64))
         return True
     feeds = {name: builder.constant(name) for name in node.inputs if name}
@@ -113,11 +114,6 @@ def _fold(builder: Builder, proto: onnx.NodeProto, node: Node, opsets: Sequence[
     for name, array in zip((name for name in node.outputs if name), results, strict=True):
         builder.bind_constant(name, np.asarray(array))
     return True
-
-
-def _length(node: Node) -> int | None:
-    end = node.attributes.get("end")
-    return None if not isinstance(end, int) else end - node.integer("start", 0)
 
 
 def _translate(builder: Builder, node: Node) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgernn_export.compile import build_library, compile_model, find_compiler, find_target
+from edgernn_export.compile.checking import check_library
 from edgernn_export.quantization.source import Contents, Source
 from edgernn_runtime.engine import Engine
 from edgernn_runtime.engines.library_cache import store_library
@@ -59,5 +60,6 @@ class NativeForms:
                 spec=compiled.spec,
                 compiler=self._compiler,
             )
+            check_library(path, model)
             self._libraries[digest] = path
         return self._libraries[digest]

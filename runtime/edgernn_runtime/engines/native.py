@@ -178,6 +178,7 @@ class NativeExecutor(RowStates):
         assert function is not None  # noqa: S101, only streams of tokens ask
         call.temperature, call.top_p = sampler.temperature, sampler.top_p
         call.top_k = min(sampler.top_k, self._spec.vocabulary)
+        call.ranked = sampler.filters  # a top_p that rounds to 1 rules nothing out, but ranks
         first, second = ctypes.c_int64(), ctypes.c_float()  # new ones for each call would take as long as the call
 
         def choose(token: int, uniform: float) -> int:
@@ -236,7 +237,7 @@ class NativeExecutor(RowStates):
         """Return which integer input is to blame."""
         main = self._spec.main_input
         for tensor in self._spec.inputs:
-            size = tensor.size or (self._spec.vocabulary if tensor == main else None)
+            size = tensor.size or ((self._spec.vocabulary or None) if tensor == main else None)
             values: list[int] = self._inputs[tensor.name][: self._call.rows].ravel().tolist()
             outside = [value for value in values if size is not None and not 0 <= value < size]
             if size is not None and outside:
@@ -293,7 +294,7 @@ def _layout(library: LibraryFile, code: ctypes.CDLL) -> tuple[int, tuple[int, ..
     spec = library.description.spec
     try:
         abi, state_bytes, offset = (code[f"edgernn_{name}"] for name in ("abi", "state_bytes", "state_offset"))
-        names = ("edgernn_reset", "edgernn_run", *(["edgernn_choose"] if spec.vocabulary else []))
+        names = ("edgernn_reset", "edgernn_run", *(["edgernn_choose"] if spec.draws_tokens else []))
         for name in names:
             code[name]
     except AttributeError as error:
@@ -322,7 +323,7 @@ def _functions(code: ctypes.CDLL, spec: Spec, *, held: bool) -> _Functions:
     reset.restype, reset.argtypes = None, (ctypes.c_void_p,)
     run.restype = ctypes.c_int32  # without argtypes, as is `choose`: what is of C's types is passed on as it is
     choose = None
-    if spec.vocabulary:
+    if spec.draws_tokens:
         choose = library["edgernn_choose"]
         choose.restype = ctypes.c_int32
     return _Functions(reset, run, cast("Callable[[object, ctypes.c_int64, ctypes.c_float], int] | None", choose))

@@ -25,8 +25,8 @@ int model_prefill(model_stream *stream, const int32_t *tokens, size_t count) {
         }
     }
     for (size_t i = 0; i < count; ++i) {
-        if (stream->pending >= 0) {
-            feed(stream, stream->pending, logits);
+        if (stream->pending >= 0 && feed(stream, stream->pending, logits) != 0) {
+            return -1;
         }
         stream->pending = tokens[i];
     }
@@ -42,7 +42,9 @@ int32_t model_next(model_stream *stream) {
         return -1;
     }
     const float uniform = model_uniform(stream->seed, stream->step, 0);
-    feed(stream, stream->pending, logits);
+    if (feed(stream, stream->pending, logits) != 0) {
+        return -1;
+    }
     stream->pending = model_choose(logits, &stream->sampler, uniform, stream->recent, stream->remembered);
     return stream->pending;
 }

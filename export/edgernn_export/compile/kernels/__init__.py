@@ -10,6 +10,7 @@ _NEEDS: Final = {
     **dict.fromkeys(("softmax", "log_softmax"), ("exp_f32", "reduce_max", "reduce_sum")),
     "sample_temperature": ("softmax", "cumulative_sum", "first_reaching_f32"),
     "sample_filters": ("softmax", "cumulative_sum", "first_reaching_f32", "rank_tokens"),
+    "rank_tokens": ("ordered_bits",),
 }
 """What a kernel calls."""
 

@@ -1,37 +1,36 @@
-/* Whether token a comes before token b when tokens are ranked by logit, lower tokens first among equal ones. */
-static int ranks_before(const float *logits, int32_t a, int32_t b) {
-    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
-}
-
-/* Let the token at the root of a heap of count tokens sink to its place. */
-static void sink(const float *logits, int32_t *heap, int count, int root) {
+/* Let the key at the root of a heap of count keys sink to its place. */
+static void sink(int64_t *heap, int count, int root) {
+    const int64_t key = heap[root];
     for (int child = 2 * root + 1; child < count; child = 2 * root + 1) {
-        if (child + 1 < count && ranks_before(logits, heap[child + 1], heap[child])) {
-            ++child;
+        child += child + 1 < count && heap[child + 1] > heap[child];
+        if (heap[child] <= key) {
+            break;
         }
-        if (!ranks_before(logits, heap[child], heap[root])) {
-            return;
-        }
-        const int32_t token = heap[root];
         heap[root] = heap[child];
-        heap[child] = token;
         root = child;
     }
+    heap[root] = key;
 }
 
-/* Write the first limit of count tokens by rank to the end of order [count], the first one last. */
-static void rank_tokens(const float *logits, int32_t *order, int count, int limit) {
+/* Write keys of the first limit of count tokens to the end of keys [count], the most probable last; among equal logits
+   the lower token comes first. */
+static void rank_tokens(const float *logits, int64_t *keys, int count, int limit) {
     for (int token = 0; token < count; ++token) {
-        order[token] = token;
+        keys[token] = (int64_t)ordered_bits(logits[token]) * 4294967296 + (count - 1 - token);
     }
     for (int root = count / 2 - 1; root >= 0; --root) {
-        sink(logits, order, count, root);
+        sink(keys, count, root);
     }
     for (int rank = 0; rank < limit; ++rank) {
         const int last = count - 1 - rank;
-        const int32_t token = order[0];
-        order[0] = order[last];
-        sink(logits, order, last, 0);
-        order[last] = token;
+        const int64_t key = keys[0];
+        keys[0] = keys[last];
+        sink(keys, last, 0);
+        keys[last] = key;
     }
+}
+
+/* The token of a rank, 0 for the most probable. */
+static inline int32_t token_of_rank(const int64_t *keys, int count, int rank) {
+    return count - 1 - (int32_t)(keys[count - 1 - rank] & 0xFFFFFFFF);
 }

@@ -1,16 +1,16 @@
 /* The next token from logits [count] and noise in (0, 1], from the most probable down, among those that top-k and
-   top-p keep; order and ranked are [count]. */
+   top-p keep; keys and ranked are [count]. */
 static void sample_filters(const float *logits, const float *noise, const float *temperature, const int64_t *top_k,
-                           const float *top_p, int32_t *order, float *ranked, float *cumulative, int64_t *token,
+                           const float *top_p, int64_t *keys, float *ranked, float *cumulative, int64_t *token,
                            int count) {
     const float divisor = *temperature > 0x1p-100f ? *temperature : 0x1p-100f;
     const int size = *top_k < 1 ? 1 : *top_k < count ? (int)*top_k : count;
-    rank_tokens(logits, order, count, size);
+    rank_tokens(logits, keys, count, size);
     for (int rank = 0; rank < size; ++rank) {
-        ranked[rank] = logits[order[count - 1 - rank]] / divisor;
+        ranked[rank] = logits[token_of_rank(keys, count, rank)] / divisor;
     }
     softmax(ranked, ranked, 1, size);
     cumulative_sum(ranked, ranked, 1, size);
     *cumulative = ranked[first_reaching_f32(ranked, size, ranked[size - 1] * *top_p)];
-    *token = order[count - 1 - first_reaching_f32(ranked, size, *cumulative * *noise)];
+    *token = token_of_rank(keys, count, first_reaching_f32(ranked, size, *cumulative * *noise));
 }

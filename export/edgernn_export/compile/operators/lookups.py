@@ -27,7 +27,7 @@ def _gather(builder: Builder, node: Node) -> None:
 def taken(builder: Builder, table: Tensor, indices: Tensor, axis: int) -> Tensor:
     """Return the slices of `table` at int `indices` along an axis; those out of range are cut to it."""
     outer, size, inner = _sizes(table, axis)
-    builder.bound(indices, size)
+    builder.bound(indices, size, least=-size)
     shape = (*table.shape[:axis], *indices.shape, *table.shape[axis + 1 :])
     where = builder.stored(_wide(builder, indices))
     source, result = builder.stored(table), builder.scratch(shape, table.dtype, "row")
@@ -37,6 +37,7 @@ def taken(builder: Builder, table: Tensor, indices: Tensor, axis: int) -> Tensor
         {"table": source, "indices": where, "y": result},
         writes=["y"],
         kernels=["take"],
+        dtypes={"table": "", "indices": "int64", "y": ""},
     )
     return result
 
@@ -54,7 +55,7 @@ def _take_blocks(builder: Builder, node: Node) -> None:
     parts = {"rows": codes, "scales": scales.astype(np.float32), "zero_points": points}
     operands = {what[0]: builder.fixed(array, what) for what, array in parts.items()}
     indices = builder.tensor(node.inputs[1])
-    builder.bound(indices, rows)
+    builder.bound(indices, rows, least=-rows)
     result = builder.scratch((*indices.shape, columns), "float32", "row")
     kernel = f"take_int{bits}"
     builder.call(
@@ -62,6 +63,7 @@ def _take_blocks(builder: Builder, node: Node) -> None:
         {**operands, "indices": builder.stored(_wide(builder, indices)), "y": result},
         writes=["y"],
         kernels=[kernel],
+        dtypes={"r": "uint8", "z": "uint8", "indices": "int64"},
     )
     builder.bind(node.outputs[0], result)
 
@@ -80,6 +82,7 @@ def _gather_elements(builder: Builder, node: Node) -> None:
         {"x": builder.stored(values), "indices": builder.stored(_wide(builder, indices)), "y": result},
         writes=["y"],
         kernels=["take_elements"],
+        dtypes={"x": "", "indices": "int64", "y": ""},
     )
     builder.bind(node.outputs[0], result)
 

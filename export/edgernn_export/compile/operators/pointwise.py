@@ -185,8 +185,8 @@ def _mod(builder: Builder, node: Node) -> None:
 
 OPERATORS: Final[Mapping[str, Operator]] = {
     **dict.fromkeys(_FORMS, _pointwise),
-    "Max": _folded("{0} > {1} ? {0} : {1}"),
-    "Min": _folded("{0} < {1} ? {0} : {1}"),
+    "Max": _folded("{0} > {1} || {0} != {0} ? {0} : {1}"),
+    "Min": _folded("{0} < {1} || {0} != {0} ? {0} : {1}"),
     "Sum": _folded("{0} + {1}"),
     "Mean": _mean,
     "Clip": _clip,

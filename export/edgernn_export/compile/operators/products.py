@@ -70,7 +70,7 @@ def _integer_product(builder: Builder, node: Node) -> Tensor | None:
         f"    {kernel}({{x}}, {{g}}, &sum, {{w}}, {{s}}, {{z}}, {{b}}, {{y}}, {rows}, {rows}, {columns});",
         "}}",
     ]
-    call = _Product("\n".join(lines), operands, ("sum_codes", kernel))
+    call = _Product("\n".join(lines), operands, ("sum_codes", kernel), _CODES | {"x": "int8"})
     y = _by_row(builder, codes, columns, call)
     return builder.reshaped(y, (*left.codes.shape[:-1], columns))
 
@@ -106,7 +106,7 @@ def product(builder: Builder, x: Tensor, weights: Array, bias: Tensor | None) ->
     packed = pack_float(np.asarray(weights, np.float32))
     operands = {"w": builder.fixed(packed, "weights"), **_bias(bias)}
     call = f"{kernel}({{x}}, {{w}}, {'{b}' if bias else 'NULL'}, {{y}}, {inputs}, {outputs});"
-    return _by_row(builder, x, outputs, _Product(call, operands, (kernel,)))
+    return _by_row(builder, x, outputs, _Product(call, operands, (kernel,), {}))
 
 
 def _blocked(builder: Builder, node: Node) -> None:
@@ -155,7 +155,8 @@ def _quantized_product(
         f"    {multiply}",
         "}}",
     ]
-    call = _Product("\n".join(lines), operands, ("quantize_blocks", kernel), room + 8 * count)
+    dtypes = _CODES if packed.bits == 8 else {"w": "uint8", "z": "uint8"}
+    call = _Product("\n".join(lines), operands, ("quantize_blocks", kernel), dtypes, room + 8 * count)
     return _by_row(builder, x, columns, call)
 
 
@@ -167,12 +168,14 @@ class _Product:
         template: The call, as in `Call`; `x` and `y` stand for the row and its result.
         operands: The weights and what else it reads.
         kernels: The kernels that it needs.
+        dtypes: What is not float32, as in `Builder.call`.
         scratch_bytes: The bytes of stack that it takes.
     """
 
     template: str
     operands: dict[str, Tensor]
     kernels: tuple[str, ...]
+    dtypes: Mapping[str, str]
     scratch_bytes: int = 0
 
 
@@ -188,6 +191,7 @@ def _by_row(builder: Builder, x: Tensor, outputs: int, call: _Product) -> Tensor
             {"x": sliced(rows, 0, row, 1), "y": sliced(results, 0, row, 1), **call.operands},
             writes=["y"],
             kernels=call.kernels,
+            dtypes=call.dtypes,
             scratch_bytes=call.scratch_bytes,
         )
     return y
@@ -219,6 +223,8 @@ def matrix_product(builder: Builder, left: Tensor, right: Tensor) -> Tensor:
     shape = (*batch, *(() if vector_left else (rows,)), *(() if vector_right else (columns,)))
     return builder.reshaped(y, shape)
 
+
+_CODES: Final = {"w": "int8", "z": "int8"}
 
 OPERATORS: Final[Mapping[str, Operator]] = {
     "MatMul": _matmul,

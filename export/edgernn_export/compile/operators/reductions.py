@@ -67,27 +67,21 @@ def _reduction(kernel: str, before: _Step | None = None, after: _Step | None = N
     def operator(builder: Builder, node: Node) -> None:
         value = builder.tensor(node.inputs[0])
         axes = _axes(builder, node, len(value.shape))
-        dtype = value.dtype
         if not axes:
             builder.bind(node.outputs[0], value)
             return
-        if dtype != "float32":
-            value = builder.pointwise("(float){0}", value, dtype="float32", name="number")
+        if value.dtype != "float32":
+            node.refuse(f"takes float32, got {value.dtype}; export the model with float32 there")
         count = prod(value.shape[axis] for axis in axes)
         value = value if before is None else before(builder, value, count)
         result = reduced(builder, kernel, value, axes)
         result = result if after is None else after(builder, result, count)
-        if dtype != "float32":
-            result = builder.pointwise(f"({_WHOLE[dtype]}){{0}}", result, dtype=dtype, name="number")
         if not node.integer("keepdims", 1):
             shape = tuple(size for axis, size in enumerate(result.shape) if axis not in axes)
             result = builder.reshaped(result, shape)
         builder.bind(node.outputs[0], result)
 
     return operator
-
-
-_WHOLE: Final = {"int64": "int64_t", "int32": "int32_t", "int8": "int8_t", "uint8": "uint8_t", "bool": "uint8_t"}
 
 
 def _axes(builder: Builder, node: Node, rank: int) -> list[int]:
@@ -175,6 +169,7 @@ def _place_of_extreme(builder: Builder, node: Node) -> None:
         {"x": source, "y": result},
         writes=["y"],
         kernels=["index_of_largest"],
+        dtypes={"y": "int64"},
     )
     if not node.integer("keepdims", 1):
         result = builder.reshaped(result, (*shape[:axis], *shape[axis + 1 :]))

@@ -23,14 +23,15 @@ def bind_sampler(builder: Builder, spec: Spec) -> None:
     operands["token"] = builder.scratch((1,), "int64", "chosen")
     writes = ["cumulative", "token"]
     if sampler.filters:
-        operands["order"] = builder.scratch((count,), "int32", "order")
+        operands["keys"] = builder.scratch((count,), "int64", "keys")
         operands["ranked"] = builder.scratch((count,), "float32", "ranked")
-        writes += ["order", "ranked"]
+        writes += ["keys", "ranked"]
         given = f"{{{NOISE}}}, {{{TEMPERATURE}}}, {{{TOP_K}}}, {{{TOP_P}}}"
-        call = f"sample_filters({{logits}}, {given}, {{order}}, {{ranked}}, {{cumulative}}, {{token}}, {count});"
+        call = f"sample_filters({{logits}}, {given}, {{keys}}, {{ranked}}, {{cumulative}}, {{token}}, {count});"
     else:
         call = f"sample_temperature({{logits}}, {{{NOISE}}}, {{{TEMPERATURE}}}, {{cumulative}}, {{token}}, {count});"
-    builder.call(call, operands, writes=writes, kernels=[call.partition("(")[0]])
+    dtypes = {"token": "int64", "keys": "int64", TOP_K: "int64"}
+    builder.call(call, operands, writes=writes, kernels=[call.partition("(")[0]], dtypes=dtypes)
     builder.bind(CUMULATIVE, operands["cumulative"])
     token, dtype = operands["token"], spec.main_input.dtype
     if dtype != "int64":

@@ -1,5 +1,6 @@
 """The interface of a compiled model in C: what its header declares."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class Interface:
     @property
     def generates(self) -> bool:
         """Whether it generates tokens, and so has streams in C."""
-        return self.spec.vocabulary > 0 and not self.spec.noise_inputs and self.spec.graph_sampler is None
+        return self.spec.draws_tokens
 
     @property
     def first(self) -> int:
@@ -85,8 +86,9 @@ def _header(interface: Interface) -> Iterator[str]:
     yield f"void {name}_reset({name}_state *state);"
     yield ""
     yield "/* Take one step. Returns 0, or -1 if an integer is out of its range; then nothing has changed."
-    for tensor in (*spec.inputs, *spec.outputs):
-        yield f" *   {_described(tensor.name, tensor.dtype, tensor.sized(1)[1:], tensor.role)}"
+    buffers = (*interface.program.inputs, *interface.program.outputs)
+    for tensor, buffer in zip((*spec.inputs, *spec.outputs), buffers, strict=True):
+        yield f" *   {_described(buffer.name, tensor.dtype, tensor.sized(1)[1:], tensor.role)}"
     yield " */"
     yield f"int {name}_step({name}_state *state, {interface.parameters()});"
     if interface.generates:
@@ -127,7 +129,7 @@ def _numbers(interface: Interface) -> dict[str, object]:
 def _stream(interface: Interface) -> Iterator[str]:
     name, upper = interface.name, interface.name.upper()
     yield f"""
-/* How tokens are chosen: temperature 0 is greedy; top_k 0, top_p 1 and repetition_penalty 1 change nothing. */
+/* How tokens are chosen. Temperature 0 is greedy; top_k 0, top_p 0 or 1, repetition_penalty 0 or 1 change nothing. */
 typedef struct {name}_sampler {{
     float temperature;
     int32_t top_k;
@@ -145,7 +147,7 @@ typedef struct {name}_stream {{
     uint32_t remembered; /* how many of the last tokens are in recent */
     int32_t recent[{upper}_REMEMBERED];"""
     for buffer in beside(interface):
-        yield f"    {_given(buffer)}; /* an input beside the token; zeros at first */"
+        yield f"    {C_TYPES[buffer.dtype]} input_{buffer.name}[{buffer.size}]; /* beside the token; zeros at first */"
     yield f"""}} {name}_stream;
 
 /* Begin a stream with the noise of a seed. */
@@ -181,8 +183,9 @@ def beside(interface: Interface) -> list[Buffer]:
 
 def _title(interface: Interface) -> str:
     spec = interface.spec
+    precision = re.sub(r"[^\w.-]", "", spec.precision, flags=re.ASCII)
     what = "generates tokens" if spec.vocabulary else "generates frames" if spec.feedback else "listens"
-    return f"{interface.name}: a step model that {what}, {spec.precision}, made by edgernn compile."
+    return f"{interface.name}: a step model that {what}, {precision}, made by edgernn compile."
 
 
 def _facts(interface: Interface) -> Iterator[str]:

@@ -27,6 +27,9 @@ _PREAMBLE = """
 #if (defined(__clang__) && __clang_major__ >= 21) || (!defined(__clang__) && defined(__GNUC__) && __GNUC__ >= 15)
 #pragma GCC diagnostic ignored "-Wunterminated-string-initialization" /* weights are bytes, not strings */
 #endif
+#if defined(__FAST_MATH__)
+#error "-ffast-math changes results: exp_f32 and others rely on the order of additions; leave it out"
+#endif
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #endif
@@ -94,7 +97,7 @@ def constants_of(program: Program) -> list[Buffer]:
 
 
 def _kernels(interface: Interface) -> set[str]:
-    names = {"exp_f32", "rank_tokens"} if interface.generates else set()
+    names = {"exp_f32", "ordered_bits", "rank_tokens"} if interface.generates else set()
     for each in interface.program.statements:
         if isinstance(each, Loop):
             names.update(name for _, value in each.stores for name in _called(value))
@@ -149,7 +152,7 @@ def _step(interface: Interface, functions: Sequence[Function]) -> Iterator[str]:
     yield f"int {name}_step({name}_state *state, {interface.parameters()}) {{"
     for buffer in program.inputs:
         if buffer.name in program.bounds:
-            yield f"    {_check(buffer, program.bounds[buffer.name])}"
+            yield f"    {_check(buffer, *program.bounds[buffer.name])}"
     yield from (f"    {declaration(each)};" for each in dict.fromkeys(shared) if each not in inside)
     yield from (f"    (void){each.name};" for each in program.inputs if each not in used)
     if not any(function.state for function in functions):
@@ -159,13 +162,13 @@ def _step(interface: Interface, functions: Sequence[Function]) -> Iterator[str]:
     yield "}"
 
 
-def _check(buffer: Buffer, size: int) -> str:
+def _check(buffer: Buffer, least: int, size: int) -> str:
     """Return the statement that refuses integers that index no row."""
     if buffer.kind == "value":
-        return f"if ({buffer.name} < -{size} || {buffer.name} >= {size}) {{\n        return -1;\n    }}"
+        return f"if ({buffer.name} < {least} || {buffer.name} >= {size}) {{\n        return -1;\n    }}"
     return (
         f"for (int i = 0; i < {buffer.size}; ++i) {{\n"
-        f"        if ({buffer.name}[i] < -{size} || {buffer.name}[i] >= {size}) {{\n"
+        f"        if ({buffer.name}[i] < {least} || {buffer.name}[i] >= {size}) {{\n"
         "            return -1;\n        }\n    }"
     )
 
@@ -179,7 +182,7 @@ def _stream(interface: Interface) -> Iterator[str]:
     yield fragment("sampling", name).rstrip()
     yield ""
     yield "/* One step of a stream with a token. */"
-    yield f"static int {name}_stream_step({name}_stream *stream, int32_t token, float *logits) {{"
+    yield f"static int {name}_stream_step({name}_stream *stream, int32_t token, float *result) {{"
     others = beside(interface)
     spec, program = interface.spec, interface.program
     arguments = []
@@ -187,10 +190,11 @@ def _stream(interface: Interface) -> Iterator[str]:
         if buffer not in others:
             arguments.append("token" if buffer.kind == "value" else "&token")
         else:
-            arguments.append(f"stream->{buffer.name}[0]" if buffer.kind == "value" else f"stream->{buffer.name}")
+            field = f"stream->input_{buffer.name}"
+            arguments.append(f"{field}[0]" if buffer.kind == "value" else field)
     for tensor, buffer in zip(spec.outputs, program.outputs, strict=True):
         if tensor.name == spec.main_output.name:
-            arguments.append("logits")
+            arguments.append("result")
         else:
             yield f"    {declaration(buffer)};"
             arguments.append(buffer.name)
@@ -227,11 +231,11 @@ def _library(interface: Interface) -> Iterator[str]:
     yield f"static int {name}_accepts_row(const edgernn_call *call, size_t row) {{"
     bounded = [(i, each) for i, each in enumerate(program.inputs) if each.name in program.bounds]
     for i, each in bounded:
-        size = program.bounds[each.name]
+        least, size = program.bounds[each.name]
         kind = C_TYPES[each.dtype]
         yield f"    const {kind} *{each.name} = (const {kind} *)call->inputs[{i}] + row * {each.size};"
         yield f"    for (int i = 0; i < {each.size}; ++i) {{"
-        yield f"        if ({each.name}[i] < -{size} || {each.name}[i] >= {size}) {{"
+        yield f"        if ({each.name}[i] < {least} || {each.name}[i] >= {size}) {{"
         yield "            return 0;"
         yield "        }"
         yield "    }"
