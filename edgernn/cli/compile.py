@@ -61,11 +61,14 @@ def compile(  # noqa: A001, the command's name
         for stage, (file, prefix) in files.items():
             compiled = compile_model(file, folder, name=prefix, overwrite=force)
             built = None if tool is None else _built(compiled, machine, tool, overwrite=force)
-            if built is not None and machine.native:
-                _check(built, file)
+            step_us = _check(built, file) if built is not None and machine.native else None
             library = _cached(built, compiled) if cache and built is not None else None
             kept = None if output is None else compiled
-            records[stage] = _record(compiled, kept, machine, built, library)
+            records[stage] = {
+                **_record(compiled, kept, machine, built, library),
+                "step_us": step_us,
+                "step_instructions": _instructions(compiled, machine),
+            }
             if built is not None:
                 print_message(f"{compiled.name}: {built.compiler}; stack: {built.stack_source}")
     if json:
@@ -82,7 +85,7 @@ def _print(records: "Mapping[str, Mapping[str, object]]") -> None:
         for name in names:
             table.add_row(name.replace("_", " "), _shown(records[""][name]))
     else:
-        figures = [name for name in names if name.endswith(("_bytes", "_step"))]
+        figures = [name for name in names if name.endswith(("_bytes", "_step", "_us"))]
         table = new_table("", *(name.replace("_", " ") for name in figures), "written")
         for stage, record in records.items():
             written = record["library"] or record["source"]
@@ -122,12 +125,12 @@ def _stages(bundle: Path, prefix: str) -> Mapping[str, tuple[Path, str]]:
     return {stage: (bundle / each.file, f"{prefix}_{stage}") for stage, each in read_bundle(bundle).stages.items()}
 
 
-def _check(built: "Built", model: Path) -> None:
-    """Check a library against its model; one that computes something else is not kept."""
+def _check(built: "Built", model: Path) -> float:
+    """Check a library against its model and return the time of a step; one that computes something else is removed."""
     from edgernn_export.compile.checking import check_library
 
     try:
-        check_library(built.path, model)
+        return check_library(built.path, model)
     except ParityError:
         built.path.unlink()
         raise
@@ -175,7 +178,15 @@ def _record(
     }
 
 
+def _instructions(compiled: "Compiled", target: "Target") -> int | None:
+    """Return about how many instructions a step takes; None where nothing was counted for the target."""
+    each = target.instructions_per_mac.get(compiled.spec.precision)
+    return None if each is None or compiled.macs_per_step is None else int(each * compiled.macs_per_step)
+
+
 def _shown(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, float):
+        return f"{value:.1f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -34,6 +34,7 @@ def test_a_model_becomes_a_source_and_a_header(edgernn: Edgernn, model: Path, tm
 def test_a_library_is_built_and_generates(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
     result = edgernn("compile", model, "-o", tmp_path, "--name", "m", "--build", "--json").json
     assert (result["library"], result["measured"]) == (str(tmp_path / "m.so"), True)
+    assert 0 < result["step_us"] < 1e5
     expected = edgernn("generate", model, "--max-tokens", 20).out
     assert edgernn("generate", tmp_path / "m.so", "--max-tokens", 20).out == expected
 

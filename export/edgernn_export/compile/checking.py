@@ -1,6 +1,8 @@
 """Checking: a library takes the same steps as the model that it was compiled from, before anyone relies on it."""
 
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 from typing import Final
 
 import numpy as np
@@ -18,8 +20,11 @@ QUANTIZED_TOLERANCE: Final = 0.05
 """The largest difference, as a share of the largest number: activations that round differently change codes."""
 
 
-def check_library(library: Path, model: Path) -> None:
+def check_library(library: Path, model: Path) -> float:
     """Check a library of this machine against its model in ONNX Runtime: 64 steps of random inputs from equal states.
+
+    Returns:
+        The median time of a compiled step, in microseconds.
 
     Raises:
         ParityError: If an output or a state differs by more than rounding explains.
@@ -31,17 +36,21 @@ def check_library(library: Path, model: Path) -> None:
     pair = reference.executor(1), compiled.executor(1)
     tolerance = FLOAT_TOLERANCE if spec.precision == "float32" else QUANTIZED_TOLERANCE
     rng = np.random.default_rng(0)
+    taken = []
     for step in range(STEPS):
         for tensor in spec.inputs:
             value = random_values(spec, tensor, 1, rng)
             for executor in pair:
                 executor.inputs[tensor.name][...] = value
         pair[1].write_state(pair[0].read_state())
-        for executor in pair:
-            executor.run()
+        pair[0].run()
+        before = perf_counter()
+        pair[1].run()
+        taken.append(perf_counter() - before)
         names = [*(each.name for each in spec.outputs), *(state.output for state in spec.states)]
         for name, expected, found in zip(names, *map(_results, pair), strict=True):
             _compare(name, expected, found, tolerance, step)
+    return median(taken) * 1e6
 
 
 def _results(executor: Executor) -> list[Array]:

@@ -56,8 +56,12 @@ class Int4Weights:
     bits: ClassVar[Bits] = 4
 
 
-def pack_float(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def pack_float(weight: NDArray[np.float32], *, tiled: bool | None = None) -> NDArray[np.float32]:
     """Return a float32 matrix `[inputs, outputs]` flat as `[tile][input][width]`, or as rows.
+
+    Args:
+        weight: The matrix.
+        tiled: Whether it lies in tiles; None for tiles unless outputs are few.
 
     Raises:
         CompileError: The matrix has another rank or dtype.
@@ -67,7 +71,7 @@ def pack_float(weight: NDArray[np.float32]) -> NDArray[np.float32]:
             f"weights of a product must be float32[inputs, outputs], got {weight.dtype}{list(weight.shape)};"
             " export the model in float32"
         )
-    return _tiled(weight[..., None])
+    return _tiled(weight[..., None], tiled=tiled)
 
 
 def pack_int8(values: Codes, scales: NDArray[np.float32], zero_points: NDArray[np.uint8], inputs: int) -> Int8Weights:
@@ -118,10 +122,10 @@ def _grouped(values: NDArray[Value], inputs: int, size: int) -> NDArray[Value]:
     return np.concatenate(parts)
 
 
-def _tiled(values: NDArray[Value]) -> NDArray[Value]:
+def _tiled(values: NDArray[Value], *, tiled: bool | None = None) -> NDArray[Value]:
     """Return values `[step, outputs, size]` flat as `[tile][step][width][size]`, or as rows `[output][step][size]`."""
     steps, outputs, size = values.shape
-    if outputs < NARROW:
+    if not (outputs >= NARROW if tiled is None else tiled):
         return values.transpose(1, 0, 2).reshape(-1)
     padded = np.zeros((steps, -(-outputs // NARROW) * NARROW, size), values.dtype)
     padded[:, :outputs] = values

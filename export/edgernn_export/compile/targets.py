@@ -1,7 +1,7 @@
 """Targets: what step models are compiled for, and what tells a compiler so."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from edgernn_runtime.errors import CompileError
@@ -24,6 +24,8 @@ class Target:
         zig_cpu: What zig is told of its CPU.
         library: What a library for it is; None for a microcontroller, which takes an object file.
         package: Debian's package of a compiler for it.
+        instructions_per_mac: What a step takes for each multiplication, by precision, where that was counted: for a GRU
+            of two layers of 128 in QEMU (`python benchmarks/targets.py`), gates and sampling included.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Target:
     zig_cpu: str
     library: LibraryKind | None
     package: str
+    instructions_per_mac: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def native(self) -> bool:
@@ -67,6 +70,7 @@ def _cortex_m(name: str, summary: str, cpu: str, fpu: str, zig_fpu: str) -> Targ
         zig_cpu=f"{cpu.replace('-', '_')}+{zig_fpu}",
         library=None,
         package="gcc-arm-none-eabi",
+        instructions_per_mac={"float32": 4.2, "int8": 2.2, "int8-portable": 2.2, "int4": 2.6},
     )
 
 

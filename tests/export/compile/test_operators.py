@@ -251,6 +251,7 @@ CASES = [
     ),
     _convolution("plain", _floats(6, 4, 3), (6, 7)),
     _convolution("dilated", _floats(6, 4, 3), (6, 3), dilations=[2], strides=[2]),
+    _convolution("narrow", _floats(3, 4, 1), (3, 9)),
     _convolution("padded", _floats(20, 4, 3), (20, 9), pads=[1, 1]),
     _convolution("by channel", _floats(8, 1, 3), (8, 7), group=4),
     _convolution("grouped", _floats(6, 2, 3), (6, 7), group=2),

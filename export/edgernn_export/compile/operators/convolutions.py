@@ -13,6 +13,10 @@ from edgernn_export.compile.program import Array, Tensor
 from edgernn_export.compile.views import expanded, sliced
 
 
+_OFTEN: Final = 8
+"""Places of a window from which on weights are laid out for speed."""
+
+
 def _convolution(builder: Builder, node: Node) -> None:
     """Multiply every window with the weights: a product for each place, or by channel a sum of products."""
     weights = builder.constant(node.inputs[1])
@@ -34,7 +38,7 @@ def _convolution(builder: Builder, node: Node) -> None:
         here = places
         for axis, (index, width, step, dilation) in enumerate(zip(at, window, steps, dilations, strict=True)):
             here = sliced(here, axis + 2, index * step, width, step=dilation)
-        value = _by_group(builder, here, weights, groups)
+        value = _by_group(builder, here, weights, groups, often=prod(sizes) >= _OFTEN)
         if bias is not None:
             value = builder.pointwise("{0} + {1}", value, bias, dtype="float32", name="filtered")
         target = result
@@ -44,13 +48,13 @@ def _convolution(builder: Builder, node: Node) -> None:
     builder.bind(node.outputs[0], result)
 
 
-def _by_group(builder: Builder, window: Tensor, weights: Array, groups: int) -> Tensor:
+def _by_group(builder: Builder, window: Tensor, weights: Array, groups: int, *, often: bool) -> Tensor:
     """Return one place of a convolution, float32 `[outputs]`, from its window `[1, inputs, ...]`."""
     outputs, inputs = weights.shape[0], weights.shape[1]
     matrix = weights.reshape(outputs, -1)
     if groups == 1:
         flat = builder.reshaped(window, (matrix.shape[1],))
-        return product(builder, flat, np.ascontiguousarray(matrix.T), None)
+        return product(builder, flat, np.ascontiguousarray(matrix.T), None, often=often)
     if inputs == 1 and groups == window.shape[1] and outputs % groups == 0:
         terms = builder.reshaped(window, (groups, 1, matrix.shape[1]))
         each = outputs // groups
@@ -63,7 +67,7 @@ def _by_group(builder: Builder, window: Tensor, weights: Array, groups: int) -> 
         part = sliced(window, 1, group * inputs, inputs)
         flat = builder.reshaped(part, (matrix.shape[1],))
         chosen = np.ascontiguousarray(matrix[group * size : (group + 1) * size].T)
-        builder.store(product(builder, flat, chosen, None), sliced(joined, 0, group * size, size))
+        builder.store(product(builder, flat, chosen, None, often=often), sliced(joined, 0, group * size, size))
     return joined
 
 

@@ -92,7 +92,7 @@ def _gemm(builder: Builder, node: Node) -> None:
     builder.bind(node.outputs[0], result)
 
 
-def product(builder: Builder, x: Tensor, weights: Array, bias: Tensor | None) -> Tensor:
+def product(builder: Builder, x: Tensor, weights: Array, bias: Tensor | None, *, often: bool = False) -> Tensor:
     """Return `x @ weights + bias`, float32 `[..., outputs]`.
 
     Args:
@@ -100,10 +100,12 @@ def product(builder: Builder, x: Tensor, weights: Array, bias: Tensor | None) ->
         x: float32 `[..., inputs]`.
         weights: float32 `[inputs, outputs]`.
         bias: float32 `[outputs]`; None for none.
+        often: Whether the weights are used many times in a step, so that few outputs are worth filling up a tile.
     """
     inputs, outputs = weights.shape
-    kernel = "product_rows_f32" if outputs < NARROW else "product_f32"
-    packed = pack_float(np.asarray(weights, np.float32))
+    tiled = outputs >= NARROW or often
+    kernel = "product_f32" if tiled else "product_rows_f32"
+    packed = pack_float(np.asarray(weights, np.float32), tiled=tiled)
     operands = {"w": builder.fixed(packed, "weights"), **_bias(bias)}
     call = f"{kernel}({{x}}, {{w}}, {'{b}' if bias else 'NULL'}, {{y}}, {inputs}, {outputs});"
     return _by_row(builder, x, outputs, _Product(call, operands, (kernel,), {}))
