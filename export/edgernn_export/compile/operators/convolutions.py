@@ -12,7 +12,6 @@ from edgernn_export.compile.operators.reductions import reduced
 from edgernn_export.compile.program import Array, Tensor
 from edgernn_export.compile.views import expanded, sliced
 
-
 _OFTEN: Final = 8
 """Places of a window from which on weights are laid out for speed."""
 
