@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,39 @@ int main(void) {
 }
 """
 
+_FRAMES: Final = """
+#include <string.h>
+#include "board.h"
+#include "model.h"
+
+static model_state state;
+static float frame[MODEL_INPUT_SIZE], made[MODEL_OUTPUT_SIZE];
+static uint32_t words[MODEL_OUTPUT_SIZE];
+
+int main(void) {
+    uint32_t digest = 2166136261u, seed = 1;
+    size_t step, i;
+    board_begin();
+    model_reset(&state);
+    for (step = 0; step < @STEPS@; ++step) {
+        for (i = 0; i < MODEL_INPUT_SIZE; ++i) {
+            seed = seed * 1664525u + 1013904223u;
+            frame[i] = (float)(seed >> 8) * 1.1920928955078125e-7f - 1.0f;
+        }
+        if (model_step(&state, frame, made))
+            return 1;
+        memcpy(words, made, sizeof words);
+        for (i = 0; i < MODEL_OUTPUT_SIZE; ++i)
+            digest = (digest ^ words[i]) * 16777619u;
+        if (step % @BLOCK@ == @BLOCK@ - 1) {
+            board_word(digest);
+            board_text("\\n");
+        }
+    }
+    return 0;
+}
+"""
+
 _BOARD: Final = """
 #include <stdio.h>
 #include "board.h"
@@ -54,39 +88,47 @@ void board_word(uint32_t word) { printf("%08lx", (unsigned long)word); }
 """
 
 _SCRIPT: Final = """
-const [file, vocabulary, tokens] = [process.argv[1], +process.argv[2], process.argv[3].split(',')];
+const [file, taken, given, feed] = [process.argv[1], +process.argv[2], +process.argv[3], process.argv[4]];
+const tokens = taken ? Array(+feed).fill(0) : feed.split(',');
 const code = new WebAssembly.Instance(new WebAssembly.Module(require('fs').readFileSync(file))).exports;
 let end = (code.__heap_base.value + 63) & ~63;
 const take = bytes => { const at = end; end = (end + bytes + 63) & ~63; return at; };
-const [state, token, logits] = [take(code.edgernn_state_bytes()), take(8), take(4 * vocabulary)];
+const [state, input, output] = [take(code.edgernn_state_bytes()), take(4 * taken + 8), take(4 * given)];
 const [inputs, outputs, call] = [take(4), take(4), take(32)];
 if (end > code.memory.buffer.byteLength) code.memory.grow((end - code.memory.buffer.byteLength + 65535) >> 16);
 const words = new Uint32Array(code.memory.buffer);
-words[inputs >> 2] = token;
-words[outputs >> 2] = logits;
+const frame = new Float32Array(code.memory.buffer, input, taken);
+words[inputs >> 2] = input;
+words[outputs >> 2] = output;
 words.set([state, inputs, outputs, 1, 0, 0, 0x3f800000, 0], call >> 2);
-words[(token >> 2) + 1] = 0;
+words[(input >> 2) + 1] = 0;
 code.edgernn_reset(state);
-let digest = 2166136261;
+let [digest, seed] = [2166136261, 1];
 for (let step = 0; step < tokens.length; ++step) {
-    words[token >> 2] = +tokens[step];
+    if (!taken) words[input >> 2] = +tokens[step];
+    for (let i = 0; i < taken; ++i) {
+        seed = (Math.imul(seed, 1664525) + 1013904223) | 0;
+        frame[i] = (seed >>> 8) / 8388608 - 1;
+    }
     if (code.edgernn_run(call)) process.exit(1);
-    for (let i = 0; i < vocabulary; ++i) digest = Math.imul(digest ^ words[(logits >> 2) + i], 16777619);
+    for (let i = 0; i < given; ++i) digest = Math.imul(digest ^ words[(output >> 2) + i], 16777619);
     if (step % @BLOCK@ === @BLOCK@ - 1) console.log((digest >>> 0).toString(16).padStart(8, '0'));
 }
 """
 
 Digests = list[str]
+Feed = Sequence[int] | int
+"""Tokens, or how many frames of noise between -1 and 1, which every program makes of the same integers."""
 
 
 def linux_digests(
-    model: Path, tokens: Sequence[int], folder: Path, *, target: str = "host", emulator: Sequence[str] = ()
+    model: Path, feed: Feed, folder: Path, *, target: str = "host", emulator: Sequence[str] = ()
 ) -> Digests:
     """Return a digest of all logits so far after each `BLOCK` steps, by a program for a machine with Linux.
 
     Args:
         model: The model file.
-        tokens: What it is fed.
+        feed: What it is fed.
         folder: Where to build; what is there is replaced.
         target: What to compile for.
         emulator: The command that runs the program; empty for this machine.
@@ -96,7 +138,7 @@ def linux_digests(
     compiler = find_compiler(machine)
     build_object(source, machine, folder / "model.o", compiler=compiler, overwrite=True)
     (folder / "board.c").write_text(_BOARD)
-    (folder / "digest.c").write_text(_program(tokens))
+    (folder / "digest.c").write_text(_program(feed))
     options = [*compiler.options(machine), f"-I{_FIRMWARE}"]
     if emulator:
         options.append("-static")
@@ -106,39 +148,41 @@ def linux_digests(
     return _printed([*emulator, str(folder / "digest")])
 
 
-def cortex_m4_digests(model: Path, tokens: Sequence[int], folder: Path) -> Digests:
+def cortex_m4_digests(model: Path, feed: Feed, folder: Path) -> Digests:
     """Return the digests as an emulated Cortex-M4 computes them; arguments as in `linux_digests`."""
     compile_model(model, folder, name="model", overwrite=True)
     firmware = shutil.copytree(_FIRMWARE, folder / "firmware", dirs_exist_ok=True)
-    (firmware / "digest.c").write_text(_program(tokens))
+    (firmware / "digest.c").write_text(_program(feed))
     settings = (f"MODEL={folder}", f"BUILD={folder / 'build'}", "CORE=m4", "PROGRAM=digest")
     return _printed(["make", "-s", "-f", str(firmware / "Makefile"), *settings, "run"])
 
 
-def wasm_digests(model: Path, tokens: Sequence[int], folder: Path) -> Digests:
+def wasm_digests(model: Path, feed: Feed, folder: Path) -> Digests:
     """Return the digests as WebAssembly computes them in Node; arguments as in `linux_digests`."""
     compiled = compile_model(model, folder, name="model", overwrite=True)
     described = {"model_id": compiled.model_id, "spec": compiled.spec}
     target = find_target("wasm32")
     build_library(compiled.source, target, folder / "model.wasm", overwrite=True, **described)  # type: ignore[arg-type]
-    listed = ",".join(map(str, tokens))
-    script = _SCRIPT.replace("@BLOCK@", str(BLOCK))
-    return _printed(["node", "-e", script, str(folder / "model.wasm"), str(compiled.spec.vocabulary), listed])
+    spec = compiled.spec
+    taken = prod(spec.main_input.sized(1)) if isinstance(feed, int) else 0
+    sizes = map(str, (taken, prod(spec.main_output.sized(1))))
+    listed = str(feed) if isinstance(feed, int) else ",".join(map(str, feed))
+    return _printed(["node", "-e", _filled(_SCRIPT), str(folder / "model.wasm"), *sizes, listed])
 
 
-def _x86(model: Path, tokens: Sequence[int], folder: Path) -> Digests:
-    return linux_digests(model, tokens, folder, target="x86_64-linux")
+def _x86(model: Path, feed: Feed, folder: Path) -> Digests:
+    return linux_digests(model, feed, folder, target="x86_64-linux")
 
 
-def _arm64(model: Path, tokens: Sequence[int], folder: Path) -> Digests:
-    return linux_digests(model, tokens, folder, target="aarch64-linux", emulator=_QEMU_ARM64)
+def _arm64(model: Path, feed: Feed, folder: Path) -> Digests:
+    return linux_digests(model, feed, folder, target="aarch64-linux", emulator=_QEMU_ARM64)
 
 
-def _arm64_dotprod(model: Path, tokens: Sequence[int], folder: Path) -> Digests:
-    return linux_digests(model, tokens, folder, target="aarch64-linux-dotprod", emulator=_QEMU_ARM64)
+def _arm64_dotprod(model: Path, feed: Feed, folder: Path) -> Digests:
+    return linux_digests(model, feed, folder, target="aarch64-linux-dotprod", emulator=_QEMU_ARM64)
 
 
-MACHINES: Final[dict[str, Callable[[Path, Sequence[int], Path], Digests]]] = {
+MACHINES: Final[dict[str, Callable[[Path, Feed, Path], Digests]]] = {
     "x86-64 with AVX2": _x86,
     "aarch64": _arm64,
     "aarch64 with dot products": _arm64_dotprod,
@@ -154,8 +198,14 @@ def agreement(expected: Digests, found: Digests) -> str:
     return "all" if same == len(expected) else f"{same * BLOCK:,}"
 
 
-def _program(tokens: Sequence[int]) -> str:
-    return _PROGRAM.replace("@TOKENS@", ",".join(map(str, tokens))).replace("@BLOCK@", str(BLOCK))
+def _program(feed: Feed) -> str:
+    if isinstance(feed, int):
+        return _filled(_FRAMES).replace("@STEPS@", str(feed))
+    return _filled(_PROGRAM).replace("@TOKENS@", ",".join(map(str, feed)))
+
+
+def _filled(program: str) -> str:
+    return program.replace("@BLOCK@", str(BLOCK))
 
 
 def _printed(command: Sequence[str]) -> Digests:

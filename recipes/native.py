@@ -27,7 +27,10 @@ from edgernn_runtime.sampling import GRAIN
 
 STEPS: Final = 10_000
 SECONDS: Final = {("lstm", 256): 150, ("gru", 256): 120, ("elman", 256): 100}
-SMALL: Final = {("lstm", 32): 30, ("gru", 32): 30}
+SMALL: Final = {("lstm", 32): 30, ("gru", 32): 30, ("elman", 32): 30}
+SIGNAL_STEPS: Final = 1000
+"""Steps of signal models on emulated machines."""
+
 FORMS: Final = ("int8", "int4", "int8-portable")
 SMALL_FORMS: Final = ("float32", "int8", "int4")
 SAMPLERS: Final = {
@@ -283,6 +286,17 @@ def _print_machines(runs: dict[str, Path], folder: Path, steps: int) -> None:
             expected = linux_digests(path, tokens, place)
             found = (agreement(expected, digests(path, tokens, place)) for digests in MACHINES.values())
             rows.append([f"{name} {form}", f"{len(tokens):,}", *found])
+    for name, (path, _, examples) in _signals(SIGNAL_STEPS).items():
+        place = folder / f"{name.replace(', ', '-')}-machines"
+        place.mkdir(exist_ok=True)
+        batch = ("--batch", "1") if "B" in examples[0] else ()
+        described = [part for example in examples for part in ("--example", example)]
+        edgernn("export", path, *described, *batch, "-o", place / "signal.onnx")
+        expected = linux_digests(place / "signal.onnx", SIGNAL_STEPS, place)
+        found = (
+            agreement(expected, digests(place / "signal.onnx", SIGNAL_STEPS, place)) for digests in MACHINES.values()
+        )
+        rows.append([f"{name} float32", f"{SIGNAL_STEPS:,}", *found])
     print_table(["steps of the same bits as on this machine", "steps", *MACHINES], rows)
 
 
