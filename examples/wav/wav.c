@@ -11,6 +11,9 @@
 
 #define FRAME MODEL_INPUT_SIZE
 #define OUTPUT MODEL_OUTPUT_SIZE
+#ifdef MODEL_RATE_HZ /* frames a second */
+#define RATE_HZ ((double)MODEL_RATE_HZ * FRAME / MODEL_FRAMES_PER_STEP)
+#endif
 
 #ifdef MODEL_FLUSH /* the model looks ahead, and is told when the recording has ended */
 #define STEP(state, frame, ended, made) model_step(state, frame, ended, made)
@@ -24,7 +27,8 @@
 typedef struct wav {
     FILE *file;
     uint32_t rate_hz;
-    uint32_t samples;
+    uint32_t samples; /* of the recording */
+    uint32_t left;    /* not yet read */
 } wav;
 
 /* Return the number that count bytes stand for, the lowest first. */
@@ -50,7 +54,7 @@ static int open_wav(wav *in, const char *path) {
     while (fread(head, 1, 8, in->file) == 8) {
         uint32_t bytes = number(head + 4, 4);
         if (!memcmp(head, "data", 4)) {
-            in->samples = bytes / 2;
+            in->samples = in->left = bytes / 2;
             return in->rate_hz ? 0 : -1;
         }
         if (!memcmp(head, "fmt ", 4) && bytes >= 16) {
@@ -87,11 +91,13 @@ static void write_head(FILE *out, const wav *in) {
 }
 
 /* Read the next frame, samples from -1 to 1, with silence behind the last one. */
-static void read_frame(FILE *file, float frame[FRAME]) {
+static void read_frame(wav *in, float frame[FRAME]) {
     uint8_t bytes[2];
     int i;
     for (i = 0; i < FRAME; ++i) {
-        frame[i] = fread(bytes, 1, 2, file) == 2 ? (float)(int16_t)number(bytes, 2) / 32768.0f : 0.0f;
+        const int there = in->left && fread(bytes, 1, 2, in->file) == 2;
+        in->left -= there ? 1 : in->left;
+        frame[i] = there ? (float)(int16_t)number(bytes, 2) / 32768.0f : 0.0f;
     }
 }
 
@@ -116,6 +122,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: wav in.wav [out.wav], with PCM of 16 bits and one channel\n");
         return 1;
     }
+#ifdef MODEL_RATE_HZ
+    if (in.rate_hz < RATE_HZ - 1 || in.rate_hz > RATE_HZ + 1) {
+        fprintf(stderr, "the model takes %g samples a second, the recording has %u\n", RATE_HZ, (unsigned)in.rate_hz);
+        return 1;
+    }
+#endif
     if (argc > 2) {
         out = fopen(argv[2], "wb");
         if (!out) {
@@ -127,7 +139,7 @@ int main(int argc, char **argv) {
     frames = (in.samples + FRAME - 1) / FRAME;
     model_reset(&state);
     for (step = 0; step < frames + delay; ++step) {
-        read_frame(in.file, frame);
+        read_frame(&in, frame);
         STEP(&state, frame, step >= frames, made);
         if (step < delay) {
             continue;

@@ -59,7 +59,8 @@ def store_library(content: bytes, model_id: str) -> Path:
     except OSError as error:
         raise OutputError(f"{target.parent} could not be made: {error.strerror or error}") from error
     _check_folder(target.parent)
-    target.unlink(missing_ok=True)  # a symbolic link would be followed
+    if target.is_symlink():  # it would be followed
+        target.unlink()
     write_bytes(target, content, overwrite=True)
     target.chmod(_FILE_MODE)
     return target

@@ -106,7 +106,8 @@ def _numbers(interface: Interface) -> dict[str, object]:
     spec = interface.spec
     numbers: dict[str, object] = {}
     if spec.rate_hz is not None:
-        numbers["RATE_HZ"] = f"{spec.rate_hz:g}"
+        numbers["RATE_HZ"] = repr(spec.rate_hz)
+        numbers["FRAMES_PER_STEP"] = spec.frames_per_step
     if spec.delay_steps:
         numbers["DELAY_STEPS"] = spec.delay_steps
     if flush_input(spec) is not None:
