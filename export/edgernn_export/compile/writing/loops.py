@@ -122,8 +122,8 @@ class _Body:
                 texts[i] = self._named(source.operands[i], places, text)
         text = "".join(_filled(source.template, texts))
         while len(text) > _LINE:
-            longest = max(range(len(texts)), key=lambda i: 0 if _SIMPLE.fullmatch(texts[i]) else len(texts[i]))
-            if _SIMPLE.fullmatch(texts[longest]):
+            longest = max(range(len(texts)), key=lambda i: len(texts[i]))
+            if texts[longest].isidentifier():
                 break
             texts[longest] = self._named(source.operands[longest], places, texts[longest])
             text = "".join(_filled(source.template, texts))
