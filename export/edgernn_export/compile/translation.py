@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import onnx
@@ -19,15 +20,22 @@ from edgernn_export.operations import operations
 from edgernn_export.passes import optimize
 from edgernn_export.passes.lower_recurrent import lower_recurrent
 from edgernn_export.sampler import PREFIX as SAMPLER
+from edgernn_runtime.errors import CompileError
 from edgernn_runtime.spec import Spec, StateSpec
+
+_OLDEST_OPSET: Final = 18
 
 
 def translate(model: onnx.ModelProto, spec: Spec) -> Program:
     """Return the program of a step graph at batch 1.
 
     Raises:
-        CompileError: If an operator is not among those of `OPERATORS`, or a shape is not known.
+        CompileError: If an operator is not among those of `OPERATORS`, a shape is not known, or the opset is older than
+            what `OPERATORS` are written for.
     """
+    opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+    if opset < _OLDEST_OPSET:
+        raise CompileError(f"the graph has opset {opset}, {_OLDEST_OPSET} is the oldest; export the model again")
     model = _lowered(model)
     places = [operation.place for operation in operations(model, spec)]
     nodes = [Node.of(node, place) for node, place in zip(model.graph.node, places, strict=True)]

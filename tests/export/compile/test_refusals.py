@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
 from edgernn_export.compile import compile_model
+from edgernn_export.metadata import read_spec, write_spec
 from edgernn_runtime.errors import CompileError, EngineError, ModelFileError, SpecError
 from tests.export.compile.graphs import engines, write_graph
 
@@ -37,6 +39,18 @@ def test_a_shape_that_a_step_computes_is_refused(tmp_path: Path) -> None:
     )
 
     with pytest.raises(CompileError, match=r"Slice of the head \(node cut\) has ends that depend on what the step"):
+        compile_model(path, tmp_path)
+
+
+def test_an_older_opset_is_refused(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Tanh", ["x"], ["y"])]
+    path = write_graph(tmp_path / "m.onnx", nodes, inputs={"x": (4,)}, outputs={"y": ("float32", (4,))})
+    model = onnx.load(path)
+    model.opset_import[0].version = 13
+    spec, _ = read_spec(model)
+    write_spec(model, spec)
+    onnx.save(model, path)
+    with pytest.raises(CompileError, match="the graph has opset 13, 18 is the oldest"):
         compile_model(path, tmp_path)
 
 
