@@ -45,6 +45,8 @@ def compile(  # noqa: A001, the command's name
     those of the compiled code with --build, and otherwise the bytes of weights, of a state and of a step's arrays.
     """
     from edgernn_export.compile import compile_model, find_compiler, find_target
+    from edgernn_export.compile.identifiers import prefix as called
+    from edgernn_runtime.files import check_target
 
     machine = find_target(target)
     if output is None and not cache:
@@ -58,6 +60,8 @@ def compile(  # noqa: A001, the command's name
     with TemporaryDirectory() as nowhere:
         folder = Path(nowhere) if output is None else output
         records = {}
+        for file, prefix in files.values() if tool is not None and folder.is_dir() else ():
+            check_target(_library_path(folder, called(prefix or file.stem), machine), overwrite=force)
         for stage, (file, prefix) in files.items():
             compiled = compile_model(file, folder, name=prefix, overwrite=force)
             built = None if tool is None else _built(compiled, machine, tool, overwrite=force)
@@ -139,18 +143,23 @@ def _check(built: "Built", model: Path) -> float:
 def _built(compiled: "Compiled", target: "Target", compiler: "Compiler", *, overwrite: bool) -> "Built":
     from edgernn_export.compile import build_library, build_object
 
+    output = _library_path(compiled.source.parent, compiled.name, target)
     if target.library is None:
-        output = compiled.source.with_suffix(".o")
         return build_object(compiled.source, target, output, compiler=compiler, overwrite=overwrite)
     return build_library(
         compiled.source,
         target,
-        compiled.source.with_suffix(target.library_suffix),
+        output,
         model_id=compiled.model_id,
         spec=compiled.spec,
         compiler=compiler,
         overwrite=overwrite,
     )
+
+
+def _library_path(folder: Path, name: str, target: "Target") -> Path:
+    """Return where the code of a model is written: a library, or an object file for firmware."""
+    return folder / f"{name}{'.o' if target.library is None else target.library_suffix}"
 
 
 def _cached(built: "Built", compiled: "Compiled") -> Path:

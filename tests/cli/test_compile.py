@@ -91,6 +91,14 @@ def test_a_file_is_kept_unless_it_is_forced(edgernn: Edgernn, model: Path, tmp_p
     assert edgernn("compile", model, "-o", tmp_path, "--name", "m", "--force").code == 0
 
 
+def test_nothing_is_written_beside_a_library_that_may_not_be_replaced(
+    edgernn: Edgernn, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "m.so").write_text("mine")
+    assert edgernn("compile", model, "-o", tmp_path, "--name", "m", "--build").code == 1
+    assert [path.name for path in tmp_path.iterdir() if path.suffix in (".c", ".h", ".so")] == ["m.so"]
+
+
 def test_the_compilers_own_complaint_is_in_the_message(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
     broken = tmp_path / "cc"
     broken.write_text('#!/bin/sh\n[ "$1" = --version ] && echo broken 1.0 && exit 0\necho "no room left" >&2\nexit 3\n')
