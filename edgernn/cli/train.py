@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from edgernn.cli.console import messages, print_json, print_message, print_text, print_warning
-from edgernn.cli.interruption import EXIT_INTERRUPT, interruption
+from edgernn.cli.interruption import EXIT_INTERRUPT, interruption, note_interruptions
 from edgernn.cli.options import Json, given
 from edgernn.cli.task_commands import TaskCommands, Threads, option, setting_options, task_command
 from edgernn_runtime.errors import DataError, EdgeRNNError, InputError, MissingExtraError
@@ -90,13 +90,12 @@ def _run(
     if group.size == 1:
         train(())
         return
-    with interruption() as ended:  # torchrun ends all processes once one has ended; each ends in order first
-        try:
-            train(ended)
-        except (EdgeRNNError, OSError):
-            if group.tells():
-                raise
-            raise typer.Exit(EXIT_ERROR) from None
+    try:
+        train(note_interruptions())  # torchrun ends all once one has ended; each says first what there is to say
+    except (EdgeRNNError, OSError):
+        if group.tells():
+            raise
+        raise typer.Exit(EXIT_ERROR) from None
 
 
 def _train_run(run: "Run", data: "Data", *, resume: bool, json: bool, group: "Group", ended: "Sequence[int]") -> None:
