@@ -11,7 +11,7 @@ from edgernn_runtime.errors import InputError, StateError
 from edgernn_runtime.feeding import Feeding
 from edgernn_runtime.graph_sampler import set_sampler
 from edgernn_runtime.model import Model
-from edgernn_runtime.sampling import GREEDY
+from edgernn_runtime.sampling import GREEDY, indices_of_largest
 from edgernn_runtime.state import State
 
 MAX_WIDTH: Final = 4096
@@ -185,7 +185,7 @@ def _log_softmax(logits: NDArray[np.float32]) -> Numbers:
 def _best(totals: Numbers, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return rows and columns of the largest totals, the largest first; impossible ones are left out."""
     flat = totals.ravel()
-    order = np.argsort(-flat, kind="stable")[:count]
+    order = indices_of_largest(flat, min(count, flat.size))
     order = order[flat[order] > -np.inf]
     rows, tokens = np.divmod(order, totals.shape[1])
     return rows, tokens

@@ -17,6 +17,9 @@ REMEMBERED: Final = 64
 GRAIN: Final = 2.0**-24
 """The distance between two uniforms; added to one, it makes a number in (0, 1]."""
 
+_QUICKLY_SORTED: Final = 256
+"""Up to how many tokens are sorted whole: as quickly as the largest of them are found."""
+
 _COLDEST: Final = 0.001
 _HOTTEST: Final = 1000
 _MOST_PENALTY: Final = 100
@@ -116,9 +119,8 @@ class Sampler:
         weights: NDArray[np.float32] = np.exp((logits - logits[token]) / np.float32(self.temperature))
         if not (self.filters or ranked):
             return _first_reaching(weights, uniform)
-        order = np.argsort(-logits, kind="stable")
-        sorted_weights = weights[order]
-        return int(order[_first_reaching(sorted_weights[: self._kept(sorted_weights)], uniform)])
+        kept = self._kept(logits, weights)
+        return int(kept[_first_reaching(weights[kept], uniform)])
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return unnormalised probabilities after temperature, top-k and top-p, float32 `[vocabulary]`.
@@ -126,18 +128,29 @@ class Sampler:
         Where logits are equal, those of lower tokens are kept first. A greedy sampler has none.
         """
         weights: NDArray[np.float32] = np.exp((logits - logits.max()) / np.float32(self.temperature))
-        if self.filters:
-            order = np.argsort(-logits, kind="stable")
-            weights[order[self._kept(weights[order]) :]] = 0
-        return weights
+        if not self.filters:
+            return weights
+        kept = self._kept(logits, weights)
+        filtered = np.zeros_like(weights)
+        filtered[kept] = weights[kept]
+        return filtered
 
-    def _kept(self, weights: NDArray[np.float32]) -> int:
-        """Return how many of the weights, sorted downwards, top-k and top-p keep."""
-        kept = min(self.top_k or weights.size, weights.size)
-        if self.top_p < 1:
-            mass = weights[:kept].cumsum(dtype=np.float64)
-            kept = int(mass.searchsorted(self.top_p * mass[-1])) + 1
-        return kept
+    def _kept(self, logits: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Return the tokens that top-k and top-p keep, from the most probable one down; equal ones by number."""
+        limit = min(self.top_k or logits.size, logits.size)
+        if self.top_p == 1:
+            return indices_of_largest(logits, limit)
+        if limit < logits.size:
+            kept = indices_of_largest(logits, limit)
+            mass = weights[kept].cumsum(dtype=np.float64)
+            total = mass[-1]
+        else:
+            total = weights.sum(dtype=np.float64)
+            light = (1 - self.top_p) * total / logits.size  # the mass of all that are lighter is below 1 - top_p
+            kept = np.flatnonzero(weights >= light)
+            kept = kept[indices_of_largest(logits[kept], kept.size)]
+            mass = weights[kept].cumsum(dtype=np.float64)
+        return kept[: int(mass.searchsorted(self.top_p * total)) + 1]
 
     def _adjusted(self, logits: NDArray[np.float32], recent: Collection[int]) -> NDArray[np.float32]:
         """Return a copy of the logits after the repetition penalty, with those of other tokens ruled out."""
@@ -177,6 +190,19 @@ def sample_rows(
     sampled = (cumulative < wanted[:, None]).sum(axis=1)
     tokens = np.where(temperatures == 0, best, sampled)
     return np.where(np.isfinite(largest[:, 0]), tokens, -1)
+
+
+def indices_of_largest(values: NDArray[np.floating], count: int) -> NDArray[np.intp]:
+    """Return the indices of the largest values of an array `[size]`, the largest first; of equal ones the lower first.
+
+    Args:
+        values: No NaN among them.
+        count: How many, 1 to size.
+    """
+    if count == values.size or values.size <= _QUICKLY_SORTED:
+        return np.argsort(-values, kind="stable")[:count]
+    candidates = np.flatnonzero(values >= np.partition(values, -count)[-count])
+    return candidates[np.argsort(-values[candidates], kind="stable")[:count]]
 
 
 def _first_reaching(weights: NDArray[np.float32], uniform: float) -> int:

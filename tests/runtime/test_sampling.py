@@ -18,7 +18,17 @@ from edgernn_runtime.sampling import sample_rows
 Logits = NDArray[np.float32]
 
 LOGITS = st.integers(1, 40).flatmap(lambda size: arrays(np.float32, size, elements=st.floats(-50, 50, width=32)))
-MILD_LOGITS = st.integers(1, 40).flatmap(lambda size: arrays(np.float32, size, elements=st.floats(-8, 8, width=32)))
+
+
+def many_logits(seed: int, size: int, decimals: int) -> Logits:
+    """Return logits of a large vocabulary, in -8 to 8; with few decimals, many are equal."""
+    return np.random.default_rng(seed).normal(0, 2, size).clip(-8, 8).round(decimals).astype(np.float32)
+
+
+MILD_LOGITS = st.one_of(
+    st.integers(1, 40).flatmap(lambda size: arrays(np.float32, size, elements=st.floats(-8, 8, width=32))),
+    st.builds(many_logits, st.integers(0, 2**32 - 1), st.integers(200, 3000), st.integers(0, 6)),
+)
 UNIFORMS = st.integers(0, 2**24 - 1).map(lambda bits: bits / 2**24)
 SAMPLERS = st.builds(
     Sampler,

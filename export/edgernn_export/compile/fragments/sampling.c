@@ -1,14 +1,8 @@
 /* What is added to a uniform in [0, 1) so that it lies in (0, 1]. */
 #define GRAIN 5.9604644775390625e-8
 
-/* The first of count weights at which their sum reaches a share of the total. */
-static int first_reaching(const float *weights, int count, double share) {
-    double reached[MODEL_VOCABULARY], total = 0.0;
-    for (int i = 0; i < count; ++i) {
-        total += (double)weights[i];
-        reached[i] = total;
-    }
-    const double wanted = share * total;
+/* The first of count cumulative sums that reaches what is wanted, or the last one. */
+static int first_reaching(const double *reached, int count, double wanted) {
     int before = 0;
     for (int i = 0; i < count; ++i) {
         before += reached[i] < wanted;
@@ -16,17 +10,44 @@ static int first_reaching(const float *weights, int count, double share) {
     return before < count ? before : count - 1;
 }
 
-/* A token drawn from the most probable down, among those that top-k and top-p keep. */
-static int32_t choose_ranked(const float *logits, const float *weights, int32_t top_k, float top_p, double uniform) {
-    int64_t keys[MODEL_VOCABULARY];
-    float sorted[MODEL_VOCABULARY];
-    const int limit = top_k > 0 && top_k < MODEL_VOCABULARY ? top_k : MODEL_VOCABULARY;
-    rank_tokens(logits, keys, MODEL_VOCABULARY, limit);
-    for (int rank = 0; rank < limit; ++rank) {
-        sorted[rank] = weights[token_of_rank(keys, MODEL_VOCABULARY, rank)];
+/* A token drawn in the order of the vocabulary. */
+static int32_t choose_in_order(const float *weights, double share) {
+    double reached[MODEL_VOCABULARY], total = 0.0;
+    for (int token = 0; token < MODEL_VOCABULARY; ++token) {
+        total += (double)weights[token];
+        reached[token] = total;
     }
-    const int kept = top_p < 1.0f ? first_reaching(sorted, limit, (double)top_p) + 1 : limit;
-    return token_of_rank(keys, MODEL_VOCABULARY, first_reaching(sorted, kept, uniform + GRAIN));
+    return first_reaching(reached, MODEL_VOCABULARY, share * total);
+}
+
+/* A token drawn from the most probable down, among those that top-k and top-p keep; ranks no more than it needs. */
+static int32_t choose_ranked(const float *logits, const float *weights, int32_t top_k, float top_p, double share) {
+    enum { GROUPS = TOKEN_GROUPS(MODEL_VOCABULARY) };
+    int32_t keys[GROUPS * GROUP_TOKENS], tokens[MODEL_VOCABULARY];
+    int64_t heap[GROUPS];
+    double reached[MODEL_VOCABULARY], sum = 0.0, total = 0.0, enough = INFINITY;
+    const int limit = top_k > 0 && top_k < MODEL_VOCABULARY ? top_k : MODEL_VOCABULARY;
+    int kept = 0;
+    if (limit == MODEL_VOCABULARY) {
+        for (int token = 0; token < MODEL_VOCABULARY; ++token) {
+            total += (double)weights[token];
+        }
+        enough = total * (top_p < 1.0f ? (double)top_p : share);
+    }
+    rank_tokens(logits, keys, heap, MODEL_VOCABULARY);
+    while (kept < limit && sum < enough) {
+        tokens[kept] = take_token(keys, heap, GROUPS);
+        sum += (double)weights[tokens[kept]];
+        reached[kept++] = sum;
+    }
+    if (limit < MODEL_VOCABULARY) {
+        total = sum;
+    }
+    if (top_p < 1.0f) {
+        kept = first_reaching(reached, kept, (double)top_p * total) + 1;
+        total = reached[kept - 1];
+    }
+    return tokens[first_reaching(reached, kept, share * total)];
 }
 
 /* A token drawn from logits, none of them NaN, the largest finite; ranked: from the most probable down. -1 if not. */
@@ -57,9 +78,9 @@ static int32_t draw_token(const float *logits, float temperature, int32_t top_k,
         weights[token] = exp_f32(distance / temperature);
     }
     if (ranked || top_k > 0 || top_p < 1.0f) {
-        return choose_ranked(logits, weights, top_k, top_p, (double)uniform);
+        return choose_ranked(logits, weights, top_k, top_p, (double)uniform + GRAIN);
     }
-    return first_reaching(weights, MODEL_VOCABULARY, (double)uniform + GRAIN);
+    return choose_in_order(weights, (double)uniform + GRAIN);
 }
 
 int32_t model_choose(const float logits[MODEL_VOCABULARY], const model_sampler *sampler, float uniform,
