@@ -198,7 +198,7 @@ def _train_with_progress(trainer: "Trainer", ended: "Sequence[int]", *, shown: b
     from edgernn.training import Progress as Step
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    progress = Progress(*columns, console=messages, refresh_per_second=4, disable=not shown)
+    progress = Progress(*columns, console=messages, refresh_per_second=4, disable=not (shown and messages.is_terminal))
     with interruption() as interrupted, progress as bar:
         task = bar.add_task("training", total=1.0)
 
