@@ -41,6 +41,23 @@ def writes_of(statement: Statement) -> list[Place]:
     return [write for name in statement.writes for write in read_buffers(statement.operands[name])]
 
 
+def buffers_in_memory(program: Program) -> frozenset[Buffer]:
+    """Return the scratch buffers that kernels use, or of which a loop reads what it has not just written.
+
+    What a loop has just written of others is a variable.
+    """
+    found: set[Buffer] = set()
+    for statement in program.statements:
+        if isinstance(statement, Loop):
+            written: set[Place] = set()
+            for target, value in statement.stores:
+                found.update(buffer for buffer, place in read_buffers(value) if (buffer, place) not in written)
+                written.update(read_buffers(target))
+        else:
+            found.update(buffer for buffer, _ in (*reads_of(statement), *writes_of(statement)))
+    return frozenset(each for each in found if each.kind == "scratch")
+
+
 @dataclass(slots=True)
 class _Footprint:
     """A statement with the places that it reads and writes. Mutable: loops grow.
@@ -159,18 +176,27 @@ def _reads_before(statement: Statement, source: Buffer, target: Buffer) -> bool:
 def _drop_unread(program: Program) -> None:
     """Drop what only fills scratch buffers that nothing reads."""
     while True:
+        memory = buffers_in_memory(program)
         read = {buffer for statement in program.statements for buffer, _ in reads_of(statement)}
         before = sum(_stores(statement) for statement in program.statements)
         for statement in program.statements:
             if isinstance(statement, Loop):
-                statement.stores = [each for each in statement.stores if _is_kept(each[0], read)]
+                own = set(reads_of(statement))
+                statement.stores = [
+                    (target, value)
+                    for target, value in statement.stores
+                    if any(
+                        buffer.kind != "scratch" or buffer in memory or (buffer, place) in own
+                        for buffer, place in read_buffers(target)
+                    )
+                ]
         program.statements = [
             each
             for each in program.statements
             if (
                 each.stores
                 if isinstance(each, Loop)
-                else any(_is_kept(each.operands[name], read) for name in each.writes)
+                else any(buffer.kind != "scratch" or buffer in read for buffer, _ in writes_of(each))
             )
         ]
         if sum(_stores(statement) for statement in program.statements) == before:
@@ -179,8 +205,3 @@ def _drop_unread(program: Program) -> None:
 
 def _stores(statement: Statement) -> int:
     return len(statement.stores) if isinstance(statement, Loop) else 1
-
-
-def _is_kept(target: Tensor, read: set[Buffer]) -> bool:
-    source = target.source
-    return not isinstance(source, Buffer) or source.kind != "scratch" or source in read

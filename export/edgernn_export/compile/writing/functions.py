@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgernn_export.compile.arranging import reads_of, writes_of
+from edgernn_export.compile.arranging import buffers_in_memory, reads_of, writes_of
 from edgernn_export.compile.program import C_TYPES, Buffer, Call, Program, Statement, label_of
 from edgernn_export.compile.writing.loops import address, loop_lines
 
@@ -39,25 +39,25 @@ class Function:
 def functions_of(program: Program) -> tuple[Function, ...]:
     """Return the functions of a step, in the order in which it calls them."""
     groups = _grouped(program.statements)
-    arrays = arrays_of(program)
+    arrays = buffers_in_memory(program)
     users = Counter(buffer for _, statements in groups for buffer in set(_buffers(statements)))
-    names: Counter[str] = Counter()
-    functions = []
+    functions: dict[str, Function] = {}
     for label, statements in groups:
-        names[label] += 1
+        name, count = label, 1
+        while name in functions:
+            count += 1
+            name = f"{label}_{count}"
         buffers = list(dict.fromkeys(_buffers(statements)))
         scratch = [each for each in buffers if each in arrays]
         shared = [each for each in buffers if each.kind in ("input", "value", "output")]
-        functions.append(
-            Function(
-                label if names[label] == 1 else f"{label}_{names[label]}",
-                tuple(statements),
-                tuple(shared + [each for each in scratch if users[each] > 1]),
-                tuple(each for each in scratch if users[each] == 1),
-                any(each.kind == "state" for each in buffers),
-            )
+        functions[name] = Function(
+            name,
+            tuple(statements),
+            tuple(shared + [each for each in scratch if users[each] > 1]),
+            tuple(each for each in scratch if users[each] == 1),
+            any(each.kind == "state" for each in buffers),
         )
-    return tuple(functions)
+    return tuple(functions.values())
 
 
 def function_lines(function: Function, arrays: frozenset[Buffer], prefix: str) -> list[str]:
@@ -104,13 +104,6 @@ def _parameters(function: Function, prefix: str) -> str:
         else:
             parts.append(f"{'' if each in written else 'const '}{kind} *restrict {each.name}")
     return ", ".join(parts) or "void"
-
-
-def arrays_of(program: Program) -> frozenset[Buffer]:
-    """Return the scratch buffers that lie in memory; what a single loop writes and reads stays in its variables."""
-    users = Counter(buffer for each in program.statements for buffer in set(_buffers([each])))
-    called = {buffer for each in program.statements if isinstance(each, Call) for buffer in _buffers([each])}
-    return frozenset(each for each, count in users.items() if each.kind == "scratch" and (count > 1 or each in called))
 
 
 def _buffers(statements: Sequence[Statement]) -> list[Buffer]:

@@ -86,6 +86,7 @@ def _header(interface: Interface) -> Iterator[str]:
     yield f"void {name}_reset({name}_state *state);"
     yield ""
     yield "/* Take one step. Returns 0, or -1 if an integer is out of its range; then nothing has changed."
+    yield " * Arrays must not overlap."
     buffers = (*interface.program.inputs, *interface.program.outputs)
     for tensor, buffer in zip((*spec.inputs, *spec.outputs), buffers, strict=True):
         yield f" *   {_described(buffer.name, tensor.dtype, tensor.sized(1)[1:], tensor.role)}"

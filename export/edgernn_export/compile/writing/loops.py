@@ -36,6 +36,8 @@ def loop_lines(loop: Loop, arrays: frozenset[Buffer], taken: frozenset[str]) -> 
     axes = _merged(loop)
     names = _NAMES.get(len(axes)) or tuple(f"index_{i}" for i in range(len(axes)))
     body = _Body(loop, axes, names, arrays, taken).lines()
+    if not axes and len(body) > 1:
+        return ["{", *(f"    {line}" for line in body), "}"]
     lines, indent = [], ""
     for (_, size), name in zip(axes, names, strict=True):
         lines.append(f"{indent}for (int {name} = 0; {name} < {size}; ++{name}) {{")
@@ -93,13 +95,15 @@ class _Body:
             text = self._text(value, own_indices(value.shape))
             buffer, place = read_buffers(target)[0]
             assert isinstance(buffer, Buffer)  # noqa: S101, a loop writes into memory
-            again = any(there is buffer for _, later in stores[i + 1 :] for there, _ in read_buffers(later))
+            again = any((buffer, place) in read_buffers(later) for _, later in stores[i + 1 :])
             if again:
-                if not _SIMPLE.fullmatch(text):
+                written = [there for later, _ in stores[i + 1 :] for there, _ in read_buffers(later)]
+                fades = any(text.startswith(f"{each.reference}[") for each in written if isinstance(each, Buffer))
+                if fades or not _SIMPLE.fullmatch(text):
                     name = f"next_{buffer.name}" if buffer.kind == "state" else buffer.name
                     text = self._variable(name, buffer.dtype, text)
                 self._known[buffer, place] = text
-            if not again or buffer.kind != "scratch" or buffer in self._arrays:
+            if buffer.kind != "scratch" or buffer in self._arrays:
                 self._lines.append(f"{self._element(buffer, place)} = {text};")
         return self._lines
 

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from edgernn_export.compile.arranging import reads_of, writes_of
+from edgernn_export.compile.arranging import buffers_in_memory, reads_of, writes_of
 from edgernn_export.compile.fragments import fragment
 from edgernn_export.compile.kernels import kernel_text
 from edgernn_export.compile.literals import definition, literal
 from edgernn_export.compile.program import C_TYPES, Buffer, Call, Loop, Program, Tensor
 from edgernn_export.compile.writing.functions import (
     Function,
-    arrays_of,
     call_line,
     declaration,
     function_lines,
@@ -27,11 +26,20 @@ _PREAMBLE = """
 #if (defined(__clang__) && __clang_major__ >= 21) || (!defined(__clang__) && defined(__GNUC__) && __GNUC__ >= 15)
 #pragma GCC diagnostic ignored "-Wunterminated-string-initialization" /* weights are bytes, not strings */
 #endif
-#if defined(__FAST_MATH__)
-#error "-ffast-math changes results: exp_f32 and others rely on the order of additions; leave it out"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
+#error "-ffast-math and its parts change results: exp_f32 and others rely on the order of additions; leave them out"
+#endif
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0
+#error "-ffinite-math-only hides the NaN of a broken model; leave it out"
+#endif
+#if FLT_EVAL_METHOD < 0 || FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2
+#error "floats must be computed as floats; on x86 with -msse2 -mfpmath=sse"
 #endif
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
+#if __clang_major__ >= 13
+#pragma clang fp reassociate(off)
+#endif
 #endif
 #if defined(__GNUC__)
 #define ALIGNED __attribute__((aligned(64)))
@@ -51,6 +59,7 @@ def _begin(interface: Interface) -> Iterator[str]:
     """Yield what stands in front: what is included, and the kernels."""
     yield f'#include "{interface.name}.h"'
     yield ""
+    yield "#include <float.h>"
     yield "#include <math.h>"
     yield "#include <string.h>"
     yield _PREAMBLE
@@ -78,7 +87,7 @@ def _data(interface: Interface) -> Iterator[str]:
 
 def _code(interface: Interface, functions: Sequence[Function]) -> Iterator[str]:
     """Yield the functions, each line as long as a page is wide at most."""
-    arrays = arrays_of(interface.program)
+    arrays = buffers_in_memory(interface.program)
     parts = [function_lines(each, arrays, interface.name) for each in functions]
     parts += [[*_reset(interface)], [*_step(interface, functions)]]
     if interface.generates:
