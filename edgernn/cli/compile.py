@@ -1,6 +1,7 @@
 """`edgernn compile`: a step model as C, and as a library or object file for a target."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ import typer
 
 from edgernn.cli.console import new_table, print_json, print_message, print_table
 from edgernn.cli.options import Force, Json, ModelPath
-from edgernn_runtime.errors import InputError, ParityError
+from edgernn_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from edgernn_export.compile import Built, Compiled, Target
@@ -45,6 +46,7 @@ def compile(  # noqa: A001, the command's name
     those of the compiled code with --build, and otherwise the bytes of weights, of a state and of a step's arrays.
     """
     from edgernn_export.compile import compile_model, find_compiler, find_target
+    from edgernn_export.compile.checking import check_library
     from edgernn_export.compile.identifiers import prefix as called
     from edgernn_runtime.files import check_target
 
@@ -64,9 +66,11 @@ def compile(  # noqa: A001, the command's name
             check_target(_library_path(folder, called(prefix or file.stem), machine), overwrite=force)
         for stage, (file, prefix) in files.items():
             compiled = compile_model(file, folder, name=prefix, overwrite=force)
-            built = None if tool is None else _built(compiled, machine, tool, overwrite=force)
-            step_us = _check(built, file) if built is not None and machine.native else None
+            built = None if tool is None else _built(compiled, machine, tool, Path(nowhere))
+            step_us = check_library(built.path, file) if built is not None and machine.native else None
             library = _cached(built, compiled) if cache and built is not None else None
+            if built is not None and output is not None:
+                built = _placed(built, output, overwrite=force)
             kept = None if output is None else compiled
             records[stage] = {
                 **_record(compiled, kept, machine, built, library),
@@ -129,23 +133,21 @@ def _stages(bundle: Path, prefix: str) -> Mapping[str, tuple[Path, str]]:
     return {stage: (bundle / each.file, f"{prefix}_{stage}") for stage, each in read_bundle(bundle).stages.items()}
 
 
-def _check(built: "Built", model: Path) -> float:
-    """Check a library against its model and return the time of a step; one that computes something else is removed."""
-    from edgernn_export.compile.checking import check_library
+def _placed(built: "Built", folder: Path, *, overwrite: bool) -> "Built":
+    """Write code that was found good to the folder that was named."""
+    from edgernn_runtime.files import write_bytes
 
-    try:
-        return check_library(built.path, model)
-    except ParityError:
-        built.path.unlink()
-        raise
+    path = folder / built.path.name
+    write_bytes(path, built.path.read_bytes(), overwrite=overwrite)
+    return replace(built, path=path)
 
 
-def _built(compiled: "Compiled", target: "Target", compiler: "Compiler", *, overwrite: bool) -> "Built":
+def _built(compiled: "Compiled", target: "Target", compiler: "Compiler", folder: Path) -> "Built":
     from edgernn_export.compile import build_library, build_object
 
-    output = _library_path(compiled.source.parent, compiled.name, target)
+    output = _library_path(folder, compiled.name, target)
     if target.library is None:
-        return build_object(compiled.source, target, output, compiler=compiler, overwrite=overwrite)
+        return build_object(compiled.source, target, output, compiler=compiler)
     return build_library(
         compiled.source,
         target,
@@ -153,7 +155,6 @@ def _built(compiled: "Compiled", target: "Target", compiler: "Compiler", *, over
         model_id=compiled.model_id,
         spec=compiled.spec,
         compiler=compiler,
-        overwrite=overwrite,
     )
 
 

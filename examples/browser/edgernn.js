@@ -28,6 +28,13 @@ const ARRAYS = {
   uint8: Uint8Array,
   bool: Uint8Array,
 };
+const LIMITS = {
+  int64: [-(2n ** 63n), 2n ** 63n - 1n],
+  int32: [-(2 ** 31), 2 ** 31 - 1],
+  int8: [-128, 127],
+  uint8: [0, 255],
+  bool: [0, 1],
+};
 const SIMD_SAMPLE = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
 ]);
@@ -253,39 +260,34 @@ export class Stream {
    * Feed a prompt. Its last token stays pending, so that what follows can be chosen from it.
    *
    * @param {string | Iterable<number>} prompt Text, or tokens.
-   * @throws {InputError} If a character or a token is not in the vocabulary; nothing is fed then.
+   * @throws {InputError} If a character or a token is not in the vocabulary, or an integer input beside the token is
+   *     out of range; nothing is fed then.
    */
   prefill(prompt) {
     const tokens = typeof prompt === "string" ? this.#model.encode(prompt) : Array.from(prompt);
     for (const token of tokens) this.#check(token);
     if (!tokens.length) return;
-    this.#held = new Uint8Array(0);
     this.#live();
     const at = this.#heap.allocate(4 * tokens.length);
     try {
       new Int32Array(this.#heap.buffer, at, tokens.length).set(tokens);
-      this.#code.edgernn_prefill(this.#at, at, tokens.length);
+      if (this.#code.edgernn_prefill(this.#at, at, tokens.length) !== 0) throw this.#outOfRange();
     } finally {
       this.#heap.free(at);
     }
+    this.#held = new Uint8Array(0);
   }
 
   /**
    * Feed the pending token, choose the next one, and leave that pending.
    *
    * @returns {number}
-   * @throws {InputError} If there is neither a prompt nor a token that begins a stream, or the model's output is not
-   *     finite.
+   * @throws {InputError} If there is neither a prompt nor a token that begins a stream, an integer input beside the
+   *     token is out of range (nothing is fed then), or the model's output is not finite.
    */
   next() {
     const token = this.#code.edgernn_next(this.#live());
-    if (token < 0) {
-      throw new InputError(
-        this.step === 0
-          ? "the model has no token that begins a stream; prefill a prompt first"
-          : "the model's output is not finite, so nothing can be chosen; reset the stream",
-      );
-    }
+    if (token < 0) throw this.#unchosen();
     return token;
   }
 
@@ -414,6 +416,20 @@ export class Stream {
     return new DataView(this.#heap.buffer, this.#live(), this.#layout.bytes);
   }
 
+  #unchosen() {
+    if (this.pending >= 0) return this.#outOfRange();
+    if (this.step > 0) {
+      return new InputError("the model's output is not finite, so nothing can be chosen; reset the stream");
+    }
+    if (typeof this.#model.spec.feedback.start === "number") return this.#outOfRange();
+    return new InputError("the model has no token that begins a stream; prefill a prompt first");
+  }
+
+  #outOfRange() {
+    const whole = this.#layout.beside.filter(({ dtype }) => !dtype.startsWith("float")).map(({ name }) => name);
+    return new InputError(`an integer input is out of range; look at what setInput gave ${whole.join(", ")}`);
+  }
+
   #check(token) {
     if (!Number.isInteger(token) || token < 0 || token >= this.#model.vocabulary) {
       throw new InputError(`a token must lie in 0..${this.#model.vocabulary - 1}, got ${token}`);
@@ -502,9 +518,10 @@ export class Executor {
     for (const [tensor, offset] of placed) {
       let kept = new ARRAYS[tensor.dtype](0);
       const get = () => {
+        const at = this.#live() + offset;
         if (kept.buffer !== this.#heap.buffer) {
           const count = this.#rows * elements(tensor.shape);
-          kept = new ARRAYS[tensor.dtype](this.#heap.buffer, this.#live() + offset, count);
+          kept = new ARRAYS[tensor.dtype](this.#heap.buffer, at, count);
         }
         return kept;
       };
@@ -825,11 +842,9 @@ function checkedValues({ name, dtype, size, count }, values) {
   if (values.length !== count) throw new InputError(`${name} takes ${count} numbers, got ${values.length}`);
   if (dtype.startsWith("float")) return values.map(Number);
   const whole = (value) => typeof value === "bigint" || Number.isInteger(value);
-  const fits = (value) => whole(value) && (size === null || (value >= 0 && value < size));
-  const wrong = values.find((value) => !fits(value));
-  if (wrong !== undefined) {
-    throw new InputError(`${name} must be an integer${size ? ` in 0..${size - 1}` : ""}, got ${wrong}`);
-  }
+  const [least, most] = size === null ? LIMITS[dtype] : [0, size - 1];
+  const wrong = values.findIndex((value) => !(whole(value) && value >= least && value <= most));
+  if (wrong >= 0) throw new InputError(`${name} must be an integer in ${least}..${most}, got ${values[wrong]}`);
   return dtype === "int64" ? values.map(BigInt) : values.map(Number);
 }
 

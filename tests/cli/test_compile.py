@@ -109,6 +109,31 @@ def test_the_compilers_own_complaint_is_in_the_message(edgernn: Edgernn, model: 
     assert not (tmp_path / "m.so").exists()
 
 
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        ("-Dedgernn_reset=edgernn_other", "is no compiled step model"),
+        ("-Dcopysignf=fmaxf", "differs from ONNX Runtime's"),
+    ],
+)
+def test_a_library_that_is_not_found_good_replaces_none(
+    spoiled: str, message: str, edgernn: Edgernn, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGERNN_CACHE", str(tmp_path / "cache"))
+    arguments = ("compile", model, "-o", tmp_path, "--name", "m", "--build", "--cache", "--json")
+    made = edgernn(*arguments).json
+    files = (tmp_path / "m.so", Path(made["library"]))
+    good = [file.read_bytes() for file in files]
+    outcome = edgernn(*arguments, "--force", "--compiler", f"gcc {spoiled}")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert message in outcome.err
+    assert [file.read_bytes() for file in files] == good
+    for file in files:
+        file.unlink()
+    assert edgernn(*arguments, "--force", "--compiler", f"gcc {spoiled}").code == 1
+    assert not any(file.exists() for file in files)
+
+
 def test_json_is_one_object(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
     out = edgernn("compile", model, "-o", tmp_path, "--json").out
     assert json.loads(out)["target"] == "host"

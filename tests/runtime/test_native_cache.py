@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ from edgernn_runtime.engines import library_cache
 from edgernn_runtime.engines.cpu import cpu_key
 from edgernn_runtime.engines.library_cache import cache_folder, cached_path, store_library
 from edgernn_runtime.engines.library_file import read_library, with_trailer
-from edgernn_runtime.errors import EngineError, ModelFileError, SpecError
+from edgernn_runtime.errors import EngineError, ModelFileError, OutputError, SpecError
 from edgernn_runtime.spec_json import MODEL_ID_KEY, SPEC_KEY
+
+LOWLY = 54321
+"""A user who is not root, whether there is one of this number or not."""
 
 
 class Encoder(nn.Module):
@@ -66,6 +70,30 @@ def stored(cache: Path, tiny_path: Callable[..., Path], tiny_library: Callable[.
     path = store_library(tiny_library("gru").read_bytes(), load(tiny_path("gru")).model_id)
     assert cache == path.parent
     return path
+
+
+@pytest.fixture
+def lowly(tiny_path: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of a user whom the modes of files hold for, with a model and an empty cache in it."""
+    if not hasattr(os, "seteuid"):
+        pytest.skip("there are no modes of files")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        monkeypatch.setenv("EDGERNN_CACHE", str(folder / "cache"))
+        cache_folder().mkdir(mode=0o700, parents=True)
+        shutil.copy(tiny_path("gru"), folder / "model.onnx")
+        root = os.geteuid() == 0
+        if root:
+            for path in (folder, folder / "cache", cache_folder()):
+                os.chown(path, LOWLY, -1)
+            os.seteuid(LOWLY)
+        try:
+            yield folder
+        finally:
+            for path in (folder / "cache", cache_folder()):
+                path.chmod(0o700)
+            if root:
+                os.seteuid(0)
 
 
 def remedy(model: Path) -> str:
@@ -204,6 +232,40 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("EDGERNN_CACHE", str(tmp_path / "own"))
     assert tmp_path / "own/native" == cache_folder()
     assert cached_path("ab" * 32).parent == cache_folder()
+
+
+def test_a_user_without_a_home_folder_is_told_which_variable_names_a_cache(
+    tiny_path: Callable[..., Path], tiny_library: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id, content = load(tiny_path("gru")).model_id, tiny_library("gru").read_bytes()
+    for name in ("EDGERNN_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    message = "lie in the home folder, and this user has none; set EDGERNN_CACHE to another folder"
+    with pytest.raises(EngineError, match=message):
+        load(tiny_path("gru"), engine="native")
+    with pytest.raises(EngineError, match=message):
+        store_library(content, model_id)
+
+
+@pytest.mark.parametrize("locked", ["cache", "cache/native"])
+def test_a_folder_that_cannot_be_entered_is_said_to_be_so(lowly: Path, locked: str) -> None:
+    (lowly / locked).chmod(0)
+    with pytest.raises(ModelFileError, match=f"^{cache_folder()} cannot be read: Permission denied; give yourself"):
+        load(lowly / "model.onnx", engine="native")
+    with pytest.raises(OutputError, match=f"^{cache_folder()} could not be made or entered: Permission denied"):
+        store_library(b"", "0" * 64)
+
+
+def test_a_cache_that_is_a_file_is_said_to_be_so(
+    tiny_path: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EDGERNN_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ModelFileError, match=f"^{tmp_path / 'file/native'} cannot be read: Not a directory"):
+        load(tiny_path("gru"), engine="native")
+    with pytest.raises(OutputError, match=f"^{tmp_path / 'file/native'} could not be made or entered: "):
+        store_library(b"", "0" * 64)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,13 @@ def rewrite(path: Path, **fields: object) -> None:
     path.write_bytes(described(code, text))
 
 
+def write_into(path: Path, content: bytes) -> None:
+    """Write a file anew in place, without cutting it off before, which what loaded it would not survive."""
+    with path.open("r+b") as file:
+        file.write(content)
+        file.truncate()
+
+
 def code_of(path: Path) -> bytes:
     """Return a library without its trailer."""
     content = path.read_bytes()
@@ -283,6 +290,27 @@ def test_code_that_does_not_fit_its_description_is_refused(library: Path, source
     build(library, source, read_library(library).description)
     with pytest.raises(ModelFileError, match=message):
         load(library)
+
+
+def test_a_library_that_was_written_into_the_file_of_a_loaded_one_is_refused(
+    library: Path, code: bytes, tmp_path: Path
+) -> None:
+    """Both have the same code, and none is cut off, so that the loaded one goes on."""
+    description = read_library(library).description
+    first, second = (with_trailer(code, replace(description, compiler=compiler)) for compiler in ("gcc 1", "gcc 2"))
+    write_into(library, first)
+    loaded = load(library)
+    write_into(library, second)
+    with pytest.raises(EngineError, match=f"{library} was written over while this process has its former code loaded"):
+        load(library)
+    (tmp_path / "linked.so").hardlink_to(library)
+    with pytest.raises(EngineError, match=r"linked\.so was written over while this process"):
+        load(tmp_path / "linked.so")
+    (tmp_path / "copied.so").write_bytes(second)
+    expected = list(loaded.stream().generate(30))
+    assert expected == list(load(tmp_path / "copied.so").stream().generate(30))
+    write_into(library, first)
+    assert expected == list(load(library).stream().generate(30))
 
 
 def test_a_library_that_takes_the_place_of_a_loaded_one_is_loaded_itself(

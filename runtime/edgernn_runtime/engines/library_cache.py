@@ -29,12 +29,21 @@ def cache_folder() -> Path:
     """Return the folder that compiled libraries lie in, whether it exists or not.
 
     It is `native` in `$EDGERNN_CACHE`, else in `$XDG_CACHE_HOME/edgernn`, else in `~/.cache/edgernn`.
+
+    Raises:
+        EngineError: If no variable names it and the user has no home folder.
     """
     own, shared = os.environ.get(CACHE_VARIABLE), os.environ.get("XDG_CACHE_HOME", "")
     if own:
         return Path(own).absolute() / "native"
-    caches = Path(shared) if Path(shared).is_absolute() else Path.home() / ".cache"
-    return caches / "edgernn" / "native"
+    if Path(shared).is_absolute():
+        return Path(shared) / "edgernn" / "native"
+    try:
+        return Path.home() / ".cache" / "edgernn" / "native"
+    except RuntimeError as error:
+        raise EngineError(
+            f"compiled libraries lie in the home folder, and this user has none; set {CACHE_VARIABLE} to another folder"
+        ) from error
 
 
 def cached_path(model_id: str) -> Path:
@@ -50,17 +59,17 @@ def store_library(content: bytes, model_id: str) -> Path:
         model_id: The id of the model that it was compiled from.
 
     Raises:
-        EngineError: If others may write the cache's folder, or it is not this user's.
+        EngineError: If others may write the cache's folder, or it is not this user's, or there is no home folder.
         OutputError: If it cannot be written.
     """
     target = cached_path(model_id)
     try:
         target.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        _check_folder(target.parent)
+        if target.is_symlink():  # it would be followed
+            target.unlink()
     except OSError as error:
-        raise OutputError(f"{target.parent} could not be made: {error.strerror or error}") from error
-    _check_folder(target.parent)
-    if target.is_symlink():  # it would be followed
-        target.unlink()
+        raise OutputError(f"{target.parent} could not be made or entered: {error.strerror or error}") from error
     write_bytes(target, content, overwrite=True)
     target.chmod(_FILE_MODE)
     return target
@@ -76,9 +85,9 @@ def find_library(model: Path, named: Path | None = None) -> LibraryFile:
 
     Raises:
         ModelFileError: If the model's file is missing or damaged, or there is no library, or one that is damaged or
-            another's; the message holds the command that compiles it.
+            another's: then the message holds the command that compiles it. Or if the cache's folder cannot be read.
         SpecError: If the model has no Spec, or a newer one.
-        EngineError: If another user could have written the library.
+        EngineError: If another user could have written the library, or there is no home folder.
     """
     try:
         _, model_id = spec_from_metadata(read_metadata(model))
@@ -86,8 +95,15 @@ def find_library(model: Path, named: Path | None = None) -> LibraryFile:
         raise SpecError(f"{model}: {error}") from error
     path = cached_path(model_id)
     remedy = f"run: edgernn compile {shlex.quote(str(named or model))} --build --cache"
-    if not os.path.lexists(path):
-        raise ModelFileError(f"{model} has no library compiled for this CPU in {path.parent}; {remedy}")
+    try:
+        path.lstat()
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{model} has no library compiled for this CPU in {path.parent}; {remedy}") from error
+    except OSError as error:
+        raise ModelFileError(
+            f"{path.parent} cannot be read: {error.strerror or error}; give yourself access to it, or set "
+            f"{CACHE_VARIABLE} to a folder of your own"
+        ) from error
     _check_folder(path.parent)
     _check_file(path)
     try:

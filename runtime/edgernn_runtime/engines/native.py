@@ -80,8 +80,8 @@ class NativeEngine:
             library: A library file that was found whole.
 
         Raises:
-            EngineError: If it is for another machine, needs CPU features that are missing, or the system cannot load
-                it.
+            EngineError: If it is for another machine, needs CPU features that are missing, the system cannot load it,
+                or its file was written over while this process has another library loaded from it.
             ModelFileError: If its functions do not fit what it says of itself.
         """
         _check_machine(library)
@@ -246,6 +246,9 @@ class NativeExecutor(RowStates):
 
 
 _opened_libraries: Final[dict[bytes, ctypes.CDLL]] = {}
+_opened_files: Final[set[tuple[int, int]]] = set()
+"""The devices and the inodes of the files of these, which stay theirs while the system has them in memory."""
+
 _opening: Final = Lock()
 
 
@@ -253,7 +256,11 @@ def _opened(library: LibraryFile) -> ctypes.CDLL:
     """Return a library's code, opened once in a process.
 
     The system takes a library of a name that it knows for the one that it has, even if the file was replaced. So a
-    second one of a name is opened under another spelling of its path.
+    second one of a name is opened under another spelling of its path. And it reads code and weights from the file as
+    they are needed, so that of two libraries in one file the first is spoiled, and the second would share its memory.
+
+    Raises:
+        EngineError: If the file holds another library than the one that was opened from it, or cannot be loaded.
     """
     with _opening:
         found = _opened_libraries.get(library.sha256)
@@ -262,10 +269,18 @@ def _opened(library: LibraryFile) -> ctypes.CDLL:
             again = sum(Path(each._name) == path for each in _opened_libraries.values())  # noqa: SLF001, its path
             spelling = "/".join([str(path.parent), *["."] * again, path.name])
             try:
+                status = path.stat()
+                file = status.st_dev, status.st_ino
+                if file in _opened_files:
+                    raise EngineError(
+                        f"{library.path} was written over while this process has its former code loaded; "
+                        "start the process again, and replace a library by renaming a new file to its name"
+                    )
                 found = ctypes.CDLL(spelling)
             except OSError as error:
                 raise EngineError(f"{library.path} could not be loaded by the system: {error}") from error
             _opened_libraries[library.sha256] = found
+            _opened_files.add(file)
         return found
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from edgernn.models import RecurrentLM, RecurrentLMStep
 from edgernn.models.picture import PictureConfig
@@ -23,11 +25,13 @@ from edgernn_export import export
 from edgernn_export.compile import compile_model, wasm
 from edgernn_export.compile.targets import find_target
 from edgernn_export.compile.toolchain import build_library
+from edgernn_export.metadata import write_spec
 from edgernn_runtime import CharacterCodec, Sampler, load
 from edgernn_runtime.codecs import SymbolCodec
 from edgernn_runtime.drawing import draw
 from edgernn_runtime.noise import Noise
 from edgernn_runtime.sampling import GRAIN
+from edgernn_runtime.spec import BATCH, Feedback, Spec, StateSpec, TensorSpec
 
 sys.path.insert(0, str(Path(__file__).parent))
 from chromium import Page, page, site
@@ -103,6 +107,51 @@ def picture_path(models_dir: Path) -> Path:
         model.classes.weight.mul_(2)
         model.head[-1].weight.mul_(8)
     return export(PixelStep(model), models_dir / "picture.onnx").path
+
+
+@pytest.fixture(scope="session")
+def conditioned_path(models_dir: Path) -> Path:
+    """A model of 8 tokens, with one of 3 classes, whose number its Spec does not say, and two small integers."""
+    rng = np.random.default_rng(0)
+    inputs = (
+        TensorSpec("token", "int64", (BATCH,), "token", size=8),
+        TensorSpec("class", "int64", (BATCH,), "control"),
+        TensorSpec("level", "int8", (BATCH, 2), "control"),
+    )
+    outputs = (TensorSpec("logits", "float32", (BATCH, 8), "logits"),)
+    spec = Spec(
+        inputs,
+        outputs,
+        (StateSpec("before", "after", "float32", (BATCH, 8)),),
+        distribution="categorical",
+        feedback=Feedback("logits", "token", 0),
+    )
+    nodes = [
+        helper.make_node("Gather", ["tokens", "token"], ["of_token"]),
+        helper.make_node("Gather", ["classes", "class"], ["of_class"]),
+        helper.make_node("Cast", ["level"], ["levels"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("MatMul", ["levels", "mixed"], ["of_level"]),
+        helper.make_node("Sum", ["of_token", "of_class", "of_level", "before"], ["all"]),
+        helper.make_node("Tanh", ["all"], ["logits"]),
+        helper.make_node("Identity", ["logits"], ["after"]),
+    ]
+    types = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64, "int8": onnx.TensorProto.INT8}
+    graph = helper.make_graph(
+        nodes,
+        "step",
+        [helper.make_tensor_value_info(each.name, types[each.dtype], list(each.shape)) for each in inputs]
+        + [helper.make_tensor_value_info("before", types["float32"], [BATCH, 8])],
+        [helper.make_tensor_value_info(name, types["float32"], [BATCH, 8]) for name in ("logits", "after")],
+        [
+            numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+            for name, shape in (("tokens", (8, 8)), ("classes", (3, 8)), ("mixed", (2, 8)))
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    write_spec(model, spec)
+    path = models_dir / "conditioned.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
 
 
 SAMPLERS = {
@@ -280,6 +329,101 @@ def test_a_picture_is_drawn_of_the_class_that_is_asked_for(
     assert len({tuple(each) for each in said["pictures"]}) == 3
     assert said["wrong"] == "InputError: class must be an integer in 0..2, got 3"
     assert said["missing"] == "InputError: the model has no input token beside its token; there are: class"
+
+
+def test_a_step_that_an_input_forbids_is_an_error_and_changes_nothing(
+    built: Callable[..., Path], node: Callable[..., Any], conditioned_path: Path
+) -> None:
+    program = """
+        const model = await Model.load(given[0]);
+        const seen = [];
+        for (const begun of [[], [4], [4, 6]]) {
+            const stream = model.stream({ seed: 3, temperature: 1 });
+            const attempt = async (work) => {
+                const before = [...stream.snapshot()].join();
+                stream.setInput("class", 3);
+                const said = await message(work);
+                stream.setInput("class", 0);
+                seen.push([said, [...stream.snapshot()].join() === before]);
+            };
+            stream.prefill(begun);
+            if (begun.length > 1) stream.next();
+            await attempt(() => stream.prefill([1, 2, 3]));
+            await attempt(() => stream.next());
+            stream.prefill([1, 2, 3]);
+            seen.push([...stream.generate(20)]);
+        }
+        print(seen);
+    """
+    seen = iter(node(program, built(conditioned_path, "wasm32")))
+    said = "InputError: an integer input is out of range; look at what setInput gave class, level"
+    for begun in ([], [4], [4, 6]):
+        assert [[said, True], [said, True]] == [next(seen), next(seen)]
+        stream = load(conditioned_path).stream(seed=3, sampler=Sampler(1))
+        stream.prefill(begun)
+        if len(begun) > 1:
+            list(stream.generate(1))
+        stream.prefill([1, 2, 3])
+        assert list(stream.generate(20)) == next(seen)
+
+
+def test_integers_that_their_dtype_cannot_hold_are_refused(
+    built: Callable[..., Path], node: Callable[..., Any], conditioned_path: Path
+) -> None:
+    program = """
+        const stream = (await Model.load(given[0])).stream();
+        const said = [];
+        for (const value of [[300, 0], [0, -129], [127, -128]]) {
+            said.push(await message(() => stream.setInput("level", value)));
+        }
+        for (const value of [2n ** 63n, -(2n ** 63n)]) {
+            said.push(await message(() => stream.setInput("class", value)));
+        }
+        print(said);
+    """
+    assert node(program, built(conditioned_path, "wasm32")) == [
+        "InputError: level must be an integer in -128..127, got 300",
+        "InputError: level must be an integer in -128..127, got -129",
+        "no error",
+        f"InputError: class must be an integer in {-(2**63)}..{2**63 - 1}, got {2**63}",
+        "no error",
+    ]
+
+
+def test_output_that_is_not_finite_is_said_to_be(
+    built: Callable[..., Path], node: Callable[..., Any], conditioned_path: Path
+) -> None:
+    program = """
+        const stream = (await Model.load(given[0])).stream();
+        stream.prefill([1]);
+        const snapshot = stream.snapshot();
+        new DataView(snapshot.buffer).setFloat32(48, NaN, true);
+        stream.restore(snapshot);
+        print([await message(() => stream.next()), stream.step, stream.pending, await message(() => stream.next())]);
+    """
+    said = "InputError: the model's output is not finite, so nothing can be chosen; reset the stream"
+    assert node(program, built(conditioned_path, "wasm32")) == [said, 1, -1, said]
+
+
+def test_the_arrays_of_an_executor_that_was_freed_are_refused(
+    built: Callable[..., Path], node: Callable[..., Any], tiny_path: Callable[..., Path]
+) -> None:
+    program = """
+        const model = await Model.load(given[0]);
+        const freed = model.executor();
+        freed.inputs.token[0] = 3n;
+        freed.run();
+        void freed.outputs.logits;
+        freed.free();
+        const next = model.executor();
+        next.inputs.token[0] = 1n;
+        const said = [await message(() => { freed.inputs.token[0] = 5n; }), await message(() => freed.outputs.logits),
+            await message(() => freed.run()), await message(() => freed.reset()), await message(() => freed.free())];
+        print({ said, token: Number(next.inputs.token[0]) });
+    """
+    said = node(program, built(tiny_path("lstm"), "wasm32"))
+    assert said["said"] == ["StateError: the executor was freed; make another one"] * 5
+    assert said["token"] == 1
 
 
 def test_a_stream_continues_from_a_snapshot_and_refuses_another_models(

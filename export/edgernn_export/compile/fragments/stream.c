@@ -24,8 +24,13 @@ int model_prefill(model_stream *stream, const int32_t *tokens, size_t count) {
             return -1;
         }
     }
+    const int32_t pending = stream->pending;
+    const uint64_t step = stream->step;
     for (size_t i = 0; i < count; ++i) {
         if (stream->pending >= 0 && feed(stream, stream->pending, logits) != 0) {
+            if (stream->step == step) {
+                stream->pending = pending;
+            }
             return -1;
         }
         stream->pending = tokens[i];
@@ -35,14 +40,12 @@ int model_prefill(model_stream *stream, const int32_t *tokens, size_t count) {
 
 int32_t model_next(model_stream *stream) {
     float logits[MODEL_VOCABULARY];
-    if (stream->pending < 0 && stream->step == 0) {
-        stream->pending = MODEL_FIRST;
-    }
-    if (stream->pending < 0) {
+    const int32_t token = stream->pending < 0 && stream->step == 0 ? MODEL_FIRST : stream->pending;
+    if (token < 0) {
         return -1;
     }
     const float uniform = model_uniform(stream->seed, stream->step, 0);
-    if (feed(stream, stream->pending, logits) != 0) {
+    if (feed(stream, token, logits) != 0) {
         return -1;
     }
     stream->pending = model_choose(logits, &stream->sampler, uniform, stream->recent, stream->remembered);

@@ -155,10 +155,11 @@ typedef struct {name}_stream {{
 /* Begin a stream with the noise of a seed. */
 void {name}_begin({name}_stream *stream, uint64_t seed, {name}_sampler sampler);
 
-/* Feed a prompt of count tokens. Returns 0, or -1 if one is not in the vocabulary; then nothing is fed. */
+/* Feed a prompt of count tokens. Returns 0, or -1 if one, or another integer, is out of range; then nothing is fed. */
 int {name}_prefill({name}_stream *stream, const int32_t *tokens, size_t count);
 
-/* Return the next token; -1 if there is nothing to begin with, or the model's output is not finite. */
+/* Return the next token; -1 if there is nothing to begin with, an integer beside the token is out of range, or the
+   model's output is not finite. */
 int32_t {name}_next({name}_stream *stream);
 
 /* Return the token that a sampler chooses from logits with a uniform in [0, 1); -1 if the largest is not finite. */
