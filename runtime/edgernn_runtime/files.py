@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +31,32 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(f"{path} exists; choose another name, or replace it with --force (overwrite=True)")
     if not path.absolute().parent.is_dir():
         raise OutputError(f"the folder {path.absolute().parent} does not exist; create it first")
+
+
+def check_targets(folder: Path, paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Check that files may be written to a folder, which may still be missing.
+
+    Raises:
+        OutputExistsError: If one exists and `overwrite` is false.
+        OutputError: If `folder` is none, or one of the files is a folder.
+    """
+    if folder.is_dir():
+        for path in paths:
+            check_target(path, overwrite=overwrite)
+    elif os.path.lexists(folder):
+        raise OutputError(f"{folder} is no folder; name one to write to")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it is in, where they are missing.
+
+    Raises:
+        OutputError: If that fails, or it is a file.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} could not be made: {error.strerror or error}; name another folder") from error
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -20,7 +20,7 @@ def model(tiny_path: Callable[..., Path]) -> Path:
 
 
 def test_a_model_becomes_a_source_and_a_header(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
-    result = edgernn("compile", model, "-o", tmp_path / "c", "--name", "Tiny model", "--json").json
+    result = edgernn("compile", model, "-o", tmp_path / "c", "--name", "tiny_model", "--json").json
     assert KEYS <= result.keys()
     assert (result["source"], result["header"]) == (
         str(tmp_path / "c" / "tiny_model.c"),
@@ -65,6 +65,10 @@ def test_the_table_has_a_row_for_each_figure(edgernn: Edgernn, model: Path, tmp_
         (("-o", "out", "--target", "z80"), "no target is called 'z80'; there are host,"),
         (("--cache", "--target", "wasm32"), "--target must be host, got wasm32"),
         (("-o", "out", "--build", "--compiler", "no-such-cc"), "no-such-cc is not installed"),
+        (("-o", "out", "--name", "GRU"), "cannot be called 'GRU'; --name gru is possible"),
+        (("-o", "out", "--name", ""), "cannot be called ''; --name value is possible"),
+        (("-o", "file/out"), "file/out could not be made: Not a directory; name another folder"),
+        (("-o", "file"), "file is no folder; name one to write to"),
     ],
 )
 def test_what_makes_no_sense_is_one_clear_error(
@@ -76,8 +80,10 @@ def test_what_makes_no_sense_is_one_clear_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("file").touch()
     outcome = edgernn("compile", model, *arguments)
     assert outcome.code == 1
+    assert not Path("out").exists()
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
 
@@ -106,7 +112,15 @@ def test_the_compilers_own_complaint_is_in_the_message(edgernn: Edgernn, model: 
     outcome = edgernn("compile", model, "-o", tmp_path, "--name", "m", "--build", "--compiler", broken)
     assert outcome.code == 1
     assert "no room left" in outcome.err
-    assert not (tmp_path / "m.so").exists()
+    assert not list(tmp_path.glob("m.*"))
+
+
+def test_a_library_beside_new_c_is_not_passed_over_in_silence(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
+    arguments = ("compile", model, "-o", tmp_path, "--name", "m")
+    assert edgernn(*arguments, "--build").code == 0
+    outcome = edgernn(*arguments, "--force")
+    assert outcome.code == 0
+    assert f"warning: {tmp_path / 'm.so'} was left as it is" in outcome.err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Building a program: what the operators use to turn nodes into statements."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,11 +100,13 @@ class Grid:
         codes: The integers, a tensor or a constant.
         scales: float32, one or several.
         zero_points: As many integers.
+        axis: Along which axis of the codes several scales lie.
     """
 
     codes: Tensor | Array
     scales: Array
     zero_points: Array
+    axis: int
 
 
 class Builder:
@@ -143,6 +146,10 @@ class Builder:
     def constant(self, name: str) -> Array | None:
         """Return the content of a constant; None for what is none, or a name that is empty."""
         return self._constants.get(name)
+
+    def knows(self, name: str) -> bool:
+        """Whether a name stands for something by now."""
+        return name in self._tensors or name in self._constants
 
     def place_of(self, name: str) -> str:
         """Return what the node that made a name is for; empty for an input."""
@@ -261,7 +268,7 @@ Operator = Callable[[Builder, Node], None]
 def _is_cast(tensor: Tensor) -> bool:
     """Whether a tensor is a buffer's elements, as they are or of another integer type."""
     while isinstance(tensor.source, Pointwise):
-        if not tensor.source.template.startswith("(int") or len(tensor.source.operands) != 1:
+        if not re.fullmatch(r"\(int\d+_t\)\{0\}", tensor.source.template):
             return False
         tensor = tensor.source.operands[0]
     return True

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from edgernn_export.compile.targets import Target
 from edgernn_runtime.errors import CompileError
 
 Family = Literal["gcc", "clang", "zig"]
+
+_LINE: Final = 160
+"""Characters of a compiler's line that an error repeats."""
 
 _SAMPLE: Final = """#include <math.h>
 #include <stddef.h>
@@ -167,8 +171,8 @@ def linker(compiler: Compiler, target: Target) -> tuple[str, ...]:
 
 def _advice(target: Target) -> str:
     if target.native:
-        return f"{target.package} or clang, or edgernn[compile]"
-    return " or ".join(filter(None, ("edgernn[compile]", target.package)))
+        return f"{target.package} or clang, or pip install ziglang"
+    return " or ".join(filter(None, (target.package, "pip install ziglang")))
 
 
 def _run(words: Sequence[str], *, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -186,4 +190,5 @@ def _complaint(result: subprocess.CompletedProcess[str]) -> str:
     """Return the first lines of a compiler's complaint: from its first error on, if it names one."""
     lines = [line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()]
     first = next((i for i, line in enumerate(lines) if re.search(r"\b(error|undefined|cannot)\b", line)), 0)
-    return " | ".join(lines[first : first + 3]) or f"exit status {result.returncode}"
+    shown = [textwrap.shorten(line, _LINE, placeholder=" ...") for line in lines[first : first + 3]]
+    return " | ".join(shown) or f"exit status {result.returncode}"

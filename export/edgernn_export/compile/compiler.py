@@ -1,6 +1,5 @@
 """Compile: a step model as one C source and one header."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from edgernn_export.compile.writing.interface import Interface, header
 from edgernn_export.compile.writing.source import constants_of, source
 from edgernn_export.metadata import read_model
 from edgernn_export.operations import macs_per_step
-from edgernn_runtime.errors import OutputError
-from edgernn_runtime.files import check_target, write_bytes
+from edgernn_runtime.files import check_targets, make_folder, write_bytes
 from edgernn_runtime.spec import Spec
 
 
@@ -68,21 +66,12 @@ def compile_model(
     proto, spec, model_id = read_model(path)
     called = prefix(name or path.stem)
     files = Path(folder) / f"{called}.c", Path(folder) / f"{called}.h"
-    _check_folder(Path(folder), files, overwrite=overwrite)
+    check_targets(Path(folder), files, overwrite=overwrite)
     interface = Interface(called, model_id, spec, translate(proto, spec))
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(folder))
     for file, text in zip(files, (source(interface), header(interface)), strict=True):
         write_bytes(file, text.encode(), overwrite=overwrite)
     return _compiled(files, interface, proto)
-
-
-def _check_folder(folder: Path, files: tuple[Path, ...], *, overwrite: bool) -> None:
-    """Check that files may be written to a folder, which may still be missing."""
-    if folder.is_dir():
-        for file in files:
-            check_target(file, overwrite=overwrite)
-    elif os.path.lexists(folder):
-        raise OutputError(f"{folder} is no folder; name one for the source and its header")
 
 
 def _compiled(files: tuple[Path, Path], interface: Interface, proto: onnx.ModelProto) -> Compiled:

@@ -24,6 +24,10 @@ from edgernn_runtime.errors import CompileError
 from edgernn_runtime.spec import Spec, StateSpec
 
 _OLDEST_OPSET: Final = 18
+_RANDOM: Final = frozenset(
+    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout")
+)
+"""What may give other numbers each time, and is no constant whatever its inputs are."""
 
 
 def translate(model: onnx.ModelProto, spec: Spec) -> Program:
@@ -39,7 +43,8 @@ def translate(model: onnx.ModelProto, spec: Spec) -> Program:
     model = _lowered(model)
     places = [operation.place for operation in operations(model, spec)]
     nodes = [Node.of(node, place) for node, place in zip(model.graph.node, places, strict=True)]
-    builder = Builder(_uses(nodes, spec))
+    uses = _uses(nodes, spec)
+    builder = Builder(uses)
     for tensor in model.graph.initializer:
         builder.bind_constant(tensor.name, numpy_helper.to_array(tensor))
     _bind_interface(builder, spec)
@@ -48,7 +53,7 @@ def translate(model: onnx.ModelProto, spec: Spec) -> Program:
         if spec.graph_sampler is not None and node.name.startswith(SAMPLER):
             continue
         if not _fold(builder, proto, node, model.opset_import):
-            _translate(builder, node)
+            _translate(builder, node, uses)
     if spec.graph_sampler is not None:
         builder.place = "sampling"
         bind_sampler(builder, spec)
@@ -80,8 +85,9 @@ def _bind_interface(builder: Builder, spec: Spec) -> None:
         bound = builder.argument(tensor.name, tensor.dtype, shape, kind)
         builder.program.inputs.append(_buffer(bound))
         builder.bind(tensor.name, bound)
-        if tensor.size is not None:
-            builder.bound(bound, tensor.size, least=0)
+        size = tensor.size or (spec.vocabulary if tensor == spec.main_input else 0)
+        if size:
+            builder.bound(bound, size, least=0)
     for state in spec.states:
         bound = builder.argument(_field(state), state.dtype, state.sized(1), "state")
         builder.program.states.append(_buffer(bound))
@@ -103,7 +109,7 @@ def _fold(builder: Builder, proto: onnx.NodeProto, node: Node, opsets: Sequence[
         builder.bind_constant(node.outputs[0], np.array(shape, np.int64))
         return True
     feeds = {name: builder.constant(name) for name in node.inputs if name}
-    if node.operator.startswith("com.") or any(array is None for array in feeds.values()):
+    if node.operator in _RANDOM or node.operator.startswith("com.") or any(array is None for array in feeds.values()):
         return False
     made = onnx.helper.make_model(
         onnx.helper.make_graph(
@@ -124,11 +130,14 @@ def _fold(builder: Builder, proto: onnx.NodeProto, node: Node, opsets: Sequence[
     return True
 
 
-def _translate(builder: Builder, node: Node) -> None:
+def _translate(builder: Builder, node: Node, uses: Mapping[str, int]) -> None:
     operator = OPERATORS.get(node.operator)
     if operator is None:
         node.refuse("is no operator that compiled models have; `docs/compile.md` lists them and says how to add one")
     operator(builder, node)
+    for index, name in enumerate(node.outputs):
+        if name and name in uses and not builder.knows(name):
+            node.refuse(f"must do without its output {index} ({name}), which compiled models do not compute")
 
 
 def _finish(builder: Builder, spec: Spec) -> None:

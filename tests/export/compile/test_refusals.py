@@ -1,5 +1,6 @@
 """What cannot be compiled is refused by operator and place, before anything is written."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,77 @@ def test_an_operator_outside_the_table_is_named_with_its_place(tmp_path: Path) -
     path = write_graph(tmp_path / "m.onnx", nodes, inputs={"x": (4,)}, outputs={"y": ("float32", (4,))})
 
     with pytest.raises(CompileError, match=r"Einsum of the head \(node squares\) is no operator .*docs/compile.md"):
+        compile_model(path, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+NODE = helper.make_node
+REFUSED = [
+    (
+        [NODE("RandomNormal", [], ["r"], "noise", shape=[1, 3, 4]), NODE("Add", ["x", "r"], ["y"])],
+        r"RandomNormal of the head \(node noise\) is no operator",
+    ),
+    (
+        [NODE("RandomUniformLike", ["zeros"], ["r"], "noise"), NODE("Add", ["x", "r"], ["y"])],
+        r"RandomUniformLike of the head \(node noise\) is no operator",
+    ),
+    (
+        [NODE("Dropout", ["zeros", "half", "true"], ["r"], "drop"), NODE("Add", ["x", "r"], ["y"])],
+        r"Dropout of the head \(node drop\) must be exported in evaluation mode",
+    ),
+    (
+        [NODE("Dropout", ["x"], ["r", "mask"], "drop"), NODE("Cast", ["mask"], ["y"], to=1)],
+        r"Dropout of the head \(node drop\) must do without its output 1 \(mask\)",
+    ),
+    (
+        [NODE("MaxPool", ["x"], ["r", "places"], "pool", kernel_shape=[1]), NODE("Cast", ["places"], ["y"], to=1)],
+        r"MaxPool of the head \(node pool\) must do without its output 1 \(places\)",
+    ),
+    (
+        [
+            NODE("Concat", ["x", "column"], ["five"], axis=2),
+            NODE("Split", ["five"], ["p", "q", "r", "s"], "cut", axis=2, num_outputs=4),
+            NODE("Concat", ["p", "q"], ["y"], axis=2),
+        ],
+        r"Split of the head \(node cut\) cannot split 5 elements into 4 parts of 2",
+    ),
+    (
+        [
+            NODE("Cast", ["x"], ["base"], to=6),
+            NODE("Pow", ["base", "half"], ["power"], "root"),
+            NODE("Cast", ["power"], ["y"], to=1),
+        ],
+        r"Pow of the head \(node root\) takes float32, got int32; export it with float32",
+    ),
+    (
+        [NODE("ConvTranspose", ["x", "filter"], ["y"], "spread", output_shape=[4])],
+        r"ConvTranspose of the head \(node spread\) must .* say its padding in numbers",
+    ),
+    (
+        [
+            NODE("IsInf", ["x"], ["r"], "test", detect_negative=0, detect_positive=0),
+            NODE("Cast", ["r"], ["y"], to=1),
+        ],
+        r"IsInf of the head \(node test\) must detect infinity of one sign at least",
+    ),
+]
+
+
+@pytest.mark.parametrize(("nodes", "message"), REFUSED, ids=[message.partition(" ")[0] for _, message in REFUSED])
+def test_what_would_be_computed_wrongly_is_refused(
+    nodes: Sequence[onnx.NodeProto], message: str, tmp_path: Path
+) -> None:
+    constants = {
+        "zeros": np.zeros((1, 3, 4), np.float32),
+        "half": np.float32(0.5),
+        "true": np.ones((), np.bool_),
+        "column": np.zeros((1, 3, 1), np.float32),
+        "filter": np.ones((3, 3, 2), np.float32),
+    }
+    path = write_graph(
+        tmp_path / "m.onnx", nodes, inputs={"x": (3, 4)}, outputs={"y": ("float32", (3, 4))}, constants=constants
+    )
+    with pytest.raises(CompileError, match=message):
         compile_model(path, tmp_path / "c")
     assert not (tmp_path / "c").exists()
 

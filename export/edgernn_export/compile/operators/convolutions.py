@@ -74,7 +74,8 @@ def _transposed(builder: Builder, node: Node) -> None:
     """Add up the windows that each frame spreads to; over one axis."""
     weights = builder.constant(node.inputs[1])
     x = builder.tensor(node.inputs[0])
-    if weights is None or weights.ndim != 3 or x.shape[0] != 1 or node.text("auto_pad", "NOTSET") != "NOTSET":
+    fixed = node.text("auto_pad", "NOTSET") == "NOTSET" and "output_shape" not in node.attributes
+    if weights is None or weights.ndim != 3 or x.shape[0] != 1 or not fixed:
         node.refuse("must have constant weights, one row and one axis, and say its padding in numbers")
     groups, (inputs, outputs, width), frames = node.integer("group", 1), weights.shape, x.shape[2]
     (stride,), (dilation,) = _grid(node, 1)

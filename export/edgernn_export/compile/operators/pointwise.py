@@ -12,6 +12,7 @@ from edgernn_export.compile.literals import literal
 from edgernn_export.compile.program import C_TYPES, Tensor
 
 _SAME: Final = ""
+_UNSIGNED: Final = {"int64": "uint64_t"} | dict.fromkeys(("int32", "int8", "uint8"), "uint32_t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class _Form:
 
     Attributes:
         template: The expression, for floating operands.
-        whole: The expression for integers, where it is another one; None if it takes no integers.
+        whole: The expression for integers, where it is another one; None if it takes no integers. `[unsigned]` is the
+            type in which they wrap around: C leaves the overflow of signed integers undefined.
         dtype: The dtype of the result; empty for that of the last operand.
     """
 
@@ -33,6 +35,10 @@ def _both(template: str) -> _Form:
     return _Form(template)
 
 
+def _wrapping(template: str) -> _Form:
+    return _Form(template, f"([unsigned]){template}")
+
+
 def _real(template: str) -> _Form:
     return _Form(template, whole=None)
 
@@ -42,13 +48,13 @@ def _truth(template: str) -> _Form:
 
 
 _FORMS: Final[Mapping[str, _Form]] = {
-    "Add": _both("{0} + {1}"),
-    "Sub": _both("{0} - {1}"),
-    "Mul": _both("{0} * {1}"),
+    "Add": _wrapping("{0} + {1}"),
+    "Sub": _wrapping("{0} - {1}"),
+    "Mul": _wrapping("{0} * {1}"),
     "Div": _both("{0} / {1}"),
-    "Neg": _both("-{0}"),
-    "Abs": _Form("fabsf({0})", "{0} < 0 ? -{0} : {0}"),
-    "Sign": _both("({0} > 0) - ({0} < 0)"),
+    "Neg": _Form("-{0}", "0 - ([unsigned]){0}"),
+    "Abs": _Form("fabsf({0})", "{0} < 0 ? 0 - ([unsigned]){0} : ([unsigned]){0}"),
+    "Sign": _Form("{0} > 0 ? 1.0f : {0} < 0 ? -1.0f : {0} == 0 ? 0.0f : {0}", "({0} > 0) - ({0} < 0)"),
     "Relu": _both("{0} < 0 ? 0 : {0}"),
     "Pow": _real("powf({0}, {1})"),
     "PRelu": _real("{0} < 0 ? {0} * {1} : {0}"),
@@ -78,7 +84,6 @@ _FORMS: Final[Mapping[str, _Form]] = {
     "HardSwish": _real("{0} * fminf(fmaxf({0} / 6.0f + 0.5f, 0.0f), 1.0f)"),
     "Mish": _real("{0} * tanh_f32(fmaxf({0}, 0.0f) + log1pf(exp_f32(-fabsf({0}))))"),
     "IsNaN": _truth("{0} != {0}"),
-    "IsInf": _truth("fabsf({0}) > 3.402823466e38f"),
     "Equal": _truth("{0} == {1}"),
     "Less": _truth("{0} < {1}"),
     "LessOrEqual": _truth("{0} <= {1}"),
@@ -101,13 +106,14 @@ def _pointwise(builder: Builder, node: Node) -> None:
 
 def _bind(builder: Builder, node: Node, form: _Form, operands: list[Tensor]) -> None:
     dtype = operands[-1].dtype
-    template = form.template
-    if not dtype.startswith("float"):
-        if form.whole is None:
-            node.refuse(f"takes float32, got {dtype}; export it with float32")
-        template = form.whole or template
-    elif dtype != "float32" and ("f32(" in template or "f(" in template):
-        node.refuse(f"takes float32, got {dtype}; export it with float32")
+    template = form.template if dtype.startswith("float") else form.whole or form.template
+    single = "f32(" in template or "f(" in template
+    for operand in operands:
+        real = operand.dtype.startswith("float")
+        if (form.whole is None and not real) or (single and real and operand.dtype != "float32"):
+            node.refuse(f"takes float32, got {operand.dtype}; export it with float32")
+    if "[unsigned]" in template or (dtype in ("int8", "uint8") and not form.dtype):
+        template = f"({C_TYPES[dtype]})({template})".replace("[unsigned]", _UNSIGNED[dtype])
     result = builder.pointwise(template, *operands, dtype=form.dtype or dtype, name=_variable(node))
     builder.bind(node.outputs[0], result)
 
@@ -118,13 +124,14 @@ def _variable(node: Node) -> str:
     )
 
 
-def _folded(template: str) -> Operator:
-    """Return the operator that takes any number of inputs, two at a time."""
+def _folded(template: str, whole: str = _SAME) -> Operator:
+    """Return the operator that takes any number of inputs, two at a time; `whole` as in `_Form`."""
 
     def operator(builder: Builder, node: Node) -> None:
         first, *others = (builder.tensor(name) for name in node.inputs)
+        chosen = template if first.dtype.startswith("float") else whole or template
         for other in others:
-            first = builder.pointwise(template, first, other, dtype=first.dtype, name=node.operator.lower())
+            first = builder.pointwise(chosen, first, other, dtype=first.dtype, name=node.operator.lower())
         builder.bind(node.outputs[0], first)
 
     return operator
@@ -179,24 +186,46 @@ def _gelu(builder: Builder, node: Node) -> None:
 
 def _mod(builder: Builder, node: Node) -> None:
     """The remainder, with the divisor's sign for integers unless `fmod` is set."""
-    whole = "{0} % {1}" if node.integer("fmod", 0) else "({0} % {1} + {1}) % {1}"
-    _bind(builder, node, _Form("fmodf({0}, {1})", whole), [builder.tensor(name) for name in node.inputs])
+    value, divisor = (builder.tensor(name) for name in node.inputs)
+    if node.integer("fmod", 0) or value.dtype in ("float32", "uint8"):
+        _bind(builder, node, _Form("fmodf({0}, {1})", "{0} % {1}"), [value, divisor])
+        return
+    rest = builder.pointwise("{0} % {1}", value, divisor, dtype=value.dtype, name="rest")
+    known = divisor.constant
+    wrong = "{0} && ({0} < 0) != ({1} < 0)" if known is None or np.any(np.sign(known) < 0) else "{0} < 0"
+    _bind(builder, node, _both(f"{wrong} ? {{0}} + {{1}} : {{0}}"), [rest, divisor])
+
+
+def _infinite(builder: Builder, node: Node) -> None:
+    """Whether an element is infinite, of the signs that the node detects."""
+    signs = node.integer("detect_negative", 1), node.integer("detect_positive", 1)
+    template = _INFINITE.get(signs) or node.refuse("must detect infinity of one sign at least")
+    _bind(builder, node, _Form(template, whole=None, dtype="bool"), [builder.tensor(node.inputs[0])])
+
+
+_INFINITE: Final = {
+    (1, 1): "fabsf({0}) == INFINITY",
+    (0, 1): "{0} == INFINITY",
+    (1, 0): "{0} == -INFINITY",
+}
+"""By whether negative and positive infinity are meant."""
 
 
 OPERATORS: Final[Mapping[str, Operator]] = {
     **dict.fromkeys(_FORMS, _pointwise),
-    "Max": _folded("{0} > {1} || {0} != {0} ? {0} : {1}"),
-    "Min": _folded("{0} < {1} || {0} != {0} ? {0} : {1}"),
+    "Max": _folded("{0} > {1} || {0} != {0} ? {0} : {1}", "{0} > {1} ? {0} : {1}"),
+    "Min": _folded("{0} < {1} || {0} != {0} ? {0} : {1}", "{0} < {1} ? {0} : {1}"),
     "Sum": _folded("{0} + {1}"),
     "Mean": _mean,
     "Clip": _clip,
     "Cast": _cast,
     "Gelu": _gelu,
     "Mod": _mod,
+    "IsInf": _infinite,
     "LeakyRelu": _with("{0} < 0 ? [alpha] * {0} : {0}", alpha=0.01),
     "Elu": _with("{0} < 0 ? [alpha] * (exp_f32({0}) - 1.0f) : {0}", alpha=1.0),
     "Celu": _with("{0} < 0 ? [alpha] * (exp_f32({0} / [alpha]) - 1.0f) : {0}", alpha=1.0),
     "Selu": _with("[gamma] * ({0} < 0 ? [alpha] * (exp_f32({0}) - 1.0f) : {0})", alpha=1.6732632, gamma=1.0507010),
     "ThresholdedRelu": _with("{0} > [alpha] ? {0} : 0.0f", alpha=1.0),
-    "HardSigmoid": _with("fminf(fmaxf([alpha] * {0} + [beta], 0.0f), 1.0f)", alpha=0.2, beta=0.5),
+    "HardSigmoid": _with("{0} != {0} ? {0} : fminf(fmaxf([alpha] * {0} + [beta], 0.0f), 1.0f)", alpha=0.2, beta=0.5),
 }

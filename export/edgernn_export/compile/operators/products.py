@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from edgernn_export.compile.builder import Builder, Node, Operator
+from edgernn_export.compile.literals import literal
 from edgernn_export.compile.packing import (
     NARROW,
     Int4Weights,
@@ -40,6 +41,8 @@ def _integer_product(builder: Builder, node: Node) -> Tensor | None:
     if left is None or right is None or not isinstance(left.codes, Tensor) or isinstance(right.codes, Tensor):
         return None
     if left.codes.dtype != "uint8" or left.scales.size > 1 or right.codes.dtype != np.int8 or right.zero_points.any():
+        return None
+    if right.scales.size > 1 and right.axis != 1:
         return None
     rows, columns = right.codes.shape
     scales = np.broadcast_to(right.scales.astype(np.float32), columns)
@@ -84,10 +87,10 @@ def _gemm(builder: Builder, node: Node) -> None:
         weights = weights.T
     weights = weights * np.float32(node.number("alpha", 1.0))  # type: ignore[operator]  # float32
     result = product(builder, builder.tensor(node.inputs[0]), weights, None)
-    if len(node.inputs) > 2 and node.inputs[2]:
+    beta = node.number("beta", 1.0)
+    if len(node.inputs) > 2 and node.inputs[2] and beta:
         added = builder.tensor(node.inputs[2])
-        beta = node.number("beta", 1.0)
-        template = "{0} + {1}" if beta == 1 else f"{{0}} + {beta:.9g} * {{1}}"
+        template = "{0} + {1}" if beta == 1 else f"{{0}} + {literal(np.float32(beta))} * {{1}}"
         result = builder.pointwise(template, result, added, dtype="float32", name="sum")
     builder.bind(node.outputs[0], result)
 

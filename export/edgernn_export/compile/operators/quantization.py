@@ -13,7 +13,7 @@ _BOUNDS: Final = {"uint8": (0, 255), "int8": (-128, 127)}
 
 
 def _quantize(builder: Builder, node: Node) -> None:
-    """Round to the nearest integer of a grid, to even ones from halfway, and stay within its bounds."""
+    """Round to the nearest integer of a grid, to even ones from halfway, within its bounds; NaN goes to the lower."""
     value = builder.tensor(node.inputs[0])
     dtype = _dtype(builder, node)
     if dtype not in _BOUNDS:
@@ -21,7 +21,7 @@ def _quantize(builder: Builder, node: Node) -> None:
     low, high = _BOUNDS[dtype]
     scale, point = _grid(builder, node, value)
     rounded = builder.pointwise("rintf({0} / {1}) + {2}", value, scale, point, dtype="float32", name="rounded")
-    template = f"({C_TYPES[dtype]})({{0}} < {low}.0f ? {low}.0f : {{0}} > {high}.0f ? {high}.0f : {{0}})"
+    template = f"({C_TYPES[dtype]})({{0}} > {high}.0f ? {high}.0f : {{0}} > {low}.0f ? {{0}} : {low}.0f)"
     builder.bind(node.outputs[0], builder.pointwise(template, rounded, dtype=dtype, name="code"))
 
 
@@ -38,8 +38,9 @@ def note_grid(builder: Builder, node: Node, codes: Tensor | Array) -> None:
     """Remember the integers that a DequantizeLinear reads, for products between them."""
     scales = builder.constant(node.inputs[1])
     points = builder.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1, np.uint8)
-    if scales is not None and points is not None:
-        builder.grids[node.outputs[0]] = Grid(codes, scales.reshape(-1), points.reshape(-1))
+    if scales is not None and points is not None and scales.ndim < 2 and codes.shape:
+        axis = node.integer("axis", 1) % len(codes.shape)
+        builder.grids[node.outputs[0]] = Grid(codes, scales.reshape(-1), points.reshape(-1), axis)
 
 
 def _dtype(builder: Builder, node: Node) -> str:

@@ -9,7 +9,10 @@ import numpy as np
 from edgernn_export.compile.builder import Builder, Node, Operator
 from edgernn_export.compile.operators.products import product
 from edgernn_export.compile.program import Affine, Pointwise, Tensor, of_expression
-from edgernn_export.compile.views import transposed
+from edgernn_export.compile.views import expanded, transposed
+
+_OF_NOTHING: Final = {"reduce_sum": 0, "reduce_product": 1, "reduce_max": -np.inf, "reduce_min": np.inf}
+"""What a kernel would give for no elements."""
 
 _Step = Callable[[Builder, Tensor, int], Tensor]
 """Changes a tensor before or after its sum; the integer is how many elements were summed."""
@@ -29,10 +32,10 @@ def reduced(builder: Builder, kernel: str, value: Tensor, axes: Sequence[int]) -
         return multiplied
     kept = [axis for axis in range(len(value.shape)) if axis not in axes]
     rows, size = prod(value.shape[axis] for axis in kept), prod(value.shape[axis] for axis in axes)
-    if not size:
-        value, rows = builder.fixed(np.zeros((1,) * len(value.shape), np.float32), "zero"), 1
-    source = builder.stored(transposed(value, [*kept, *sorted(axes)]))
     shape = tuple(1 if axis in axes else length for axis, length in enumerate(value.shape))
+    if not size:
+        return expanded(builder.fixed(np.full(1, _OF_NOTHING[kernel], np.float32), "empty"), shape)
+    source = builder.stored(transposed(value, [*kept, *sorted(axes)]))
     result = builder.scratch(shape, "float32", kernel.removeprefix("reduce_"))
     builder.call(f"{kernel}({{x}}, {{y}}, {rows}, {size});", {"x": source, "y": result}, writes=["y"], kernels=[kernel])
     return result
@@ -67,14 +70,11 @@ def _reduction(kernel: str, before: _Step | None = None, after: _Step | None = N
     def operator(builder: Builder, node: Node) -> None:
         value = builder.tensor(node.inputs[0])
         axes = _axes(builder, node, len(value.shape))
-        if not axes:
-            builder.bind(node.outputs[0], value)
-            return
         if value.dtype != "float32":
             node.refuse(f"takes float32, got {value.dtype}; export the model with float32 there")
         count = prod(value.shape[axis] for axis in axes)
         value = value if before is None else before(builder, value, count)
-        result = reduced(builder, kernel, value, axes)
+        result = reduced(builder, kernel, value, axes) if axes else value
         result = result if after is None else after(builder, result, count)
         if not node.integer("keepdims", 1):
             shape = tuple(size for axis, size in enumerate(result.shape) if axis not in axes)

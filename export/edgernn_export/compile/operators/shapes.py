@@ -16,6 +16,14 @@ def _identity(builder: Builder, node: Node) -> None:
     builder.bind(node.outputs[0], builder.tensor(node.inputs[0]))
 
 
+def _dropout(builder: Builder, node: Node) -> None:
+    if len(node.inputs) > 2 and node.inputs[2]:
+        training = builder.constant(node.inputs[2])
+        if training is None or training.any():
+            node.refuse("must be exported in evaluation mode")
+    _identity(builder, node)
+
+
 def _reshape(builder: Builder, node: Node) -> None:
     value = builder.tensor(node.inputs[0])
     wanted = _constant(builder, node, 1, "shape")
@@ -27,7 +35,8 @@ def _reshape(builder: Builder, node: Node) -> None:
 
 def _flatten(builder: Builder, node: Node) -> None:
     value = builder.tensor(node.inputs[0])
-    axis = node.integer("axis", 1) % (len(value.shape) + 1)
+    axis = node.integer("axis", 1)
+    axis = axis + len(value.shape) if axis < 0 else axis
     _bind(builder, node, value, (prod(value.shape[:axis]), prod(value.shape[axis:])))
 
 
@@ -80,13 +89,16 @@ def _split(builder: Builder, node: Node) -> None:
     size, count = value.shape[axis], len(node.outputs)
     sizes = _constant(builder, node, 1, "split", [-(-size // count)] * count)
     sizes[-1] = size - sum(sizes[:-1])
+    if sizes[-1] < 0:
+        node.refuse(f"cannot split {size} elements into {count} parts of {sizes[0]}")
     for name, start, part in zip(node.outputs, [0, *accumulate(sizes)], sizes, strict=False):
         if name:
             builder.bind(name, sliced(value, axis, start, part))
 
 
 def _concat(builder: Builder, node: Node) -> None:
-    parts = [part for part in (builder.tensor(name) for name in node.inputs) if part.size]
+    given = [builder.tensor(name) for name in node.inputs]
+    parts = [part for part in given if part.size] or given
     axis = node.integer("axis") % len(parts[0].shape)
     total = sum(part.shape[axis] for part in parts)
     shape = (*parts[0].shape[:axis], total, *parts[0].shape[axis + 1 :])
@@ -171,7 +183,7 @@ def _constant(builder: Builder, node: Node, index: int, what: str, default: Sequ
 
 OPERATORS: Final[Mapping[str, Operator]] = {
     "Identity": _identity,
-    "Dropout": _identity,
+    "Dropout": _dropout,
     "Reshape": _reshape,
     "Flatten": _flatten,
     "Squeeze": _squeeze,

@@ -3,11 +3,21 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from edgernn_export.compile.program import C_TYPES, Buffer, Program
 from edgernn_export.compile.writing.wrapping import wrapped
 from edgernn_runtime.sampling import REMEMBERED
 from edgernn_runtime.spec import Spec, flush_input
+
+_MEANINGS: Final = {
+    "FRAMES_PER_STEP": "a step takes FRAMES_PER_STEP frames",
+    "DELAY_STEPS": "outputs lag DELAY_STEPS behind",
+    "START": "without a prompt, START is fed first",
+    "END": "nothing follows END",
+    "REMEMBERED": "repetition_penalty looks REMEMBERED tokens back",
+}
+"""What numbers of the header are for, where their names do not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +79,7 @@ def _header(interface: Interface) -> Iterator[str]:
     yield 'extern "C" {'
     yield "#endif"
     yield ""
-    yield f'#define {upper}_MODEL_ID "{interface.model_id}"'
-    yield from (f"#define {upper}_{what} {number}" for what, number in _numbers(interface).items())
+    yield from _constants(interface)
     yield ""
     yield "/* What is kept between steps. */"
     yield f"typedef struct {name}_state {{"
@@ -86,7 +95,7 @@ def _header(interface: Interface) -> Iterator[str]:
     yield f"void {name}_reset({name}_state *state);"
     yield ""
     yield "/* Take one step. Returns 0, or -1 if an integer is out of its range; then nothing has changed."
-    yield " * Arrays must not overlap."
+    yield " * Arrays must not overlap. Each has a dtype, a shape, and a role:"
     buffers = (*interface.program.inputs, *interface.program.outputs)
     for tensor, buffer in zip((*spec.inputs, *spec.outputs), buffers, strict=True):
         yield f" *   {_described(buffer.name, tensor.dtype, tensor.sized(1)[1:], tensor.role)}"
@@ -100,6 +109,16 @@ def _header(interface: Interface) -> Iterator[str]:
     yield "#endif"
     yield ""
     yield "#endif"
+
+
+def _constants(interface: Interface) -> Iterator[str]:
+    upper, numbers = interface.name.upper(), _numbers(interface)
+    yield f'#define {upper}_MODEL_ID "{interface.model_id}"'
+    meanings = "; ".join(_MEANINGS[what] for what in numbers if what in _MEANINGS)
+    if meanings:
+        yield ""
+        yield f"/* {meanings[0].upper()}{meanings[1:]}. */"
+    yield from (f"#define {upper}_{what} {number}" for what, number in numbers.items())
 
 
 def _numbers(interface: Interface) -> dict[str, object]:
@@ -125,13 +144,16 @@ def _numbers(interface: Interface) -> dict[str, object]:
         if spec.end is not None:
             numbers["END"] = spec.end
         numbers["REMEMBERED"] = REMEMBERED
+        if spec.text_codec is not None:
+            numbers["HAS_TEXTS"] = 1
     return numbers
 
 
 def _stream(interface: Interface) -> Iterator[str]:
     name, upper = interface.name, interface.name.upper()
     yield f"""
-/* How tokens are chosen. Temperature 0 is greedy; top_k 0, top_p 0 or 1, repetition_penalty 0 or 1 change nothing. */
+/* How tokens are chosen. Temperature 0 is greedy, and below 0 nothing is chosen; top_k from 1, top_p between 0 and 1,
+   and a positive repetition_penalty other than 1 take effect. */
 typedef struct {name}_sampler {{
     float temperature;
     int32_t top_k;
@@ -139,7 +161,8 @@ typedef struct {name}_sampler {{
     float repetition_penalty;
 }} {name}_sampler;
 
-/* One live generation: the state, how tokens are chosen, and what is still to be fed. */
+/* One live generation: the state, how tokens are chosen, and what is still to be fed. It holds no pointers: an
+   assignment forks it, and its bytes can be kept. */
 typedef struct {name}_stream {{
     {name}_state state;
     {name}_sampler sampler;
@@ -152,28 +175,34 @@ typedef struct {name}_stream {{
         yield f"    {C_TYPES[buffer.dtype]} input_{buffer.name}[{buffer.size}]; /* beside the token; zeros at first */"
     yield f"""}} {name}_stream;
 
-/* Begin a stream with the noise of a seed. */
+/* Begin a stream, its state reset, with the noise of a seed. */
 void {name}_begin({name}_stream *stream, uint64_t seed, {name}_sampler sampler);
 
-/* Feed a prompt of count tokens. Returns 0, or -1 if one, or another integer, is out of range; then nothing is fed. */
+/* Feed a prompt of count tokens. Returns 0, or -1 if one, or another integer, is out of range; then nothing is fed.
+   Call it again to go on, also after tokens were taken. */
 int {name}_prefill({name}_stream *stream, const int32_t *tokens, size_t count);
 
-/* Return the next token; -1 if there is nothing to begin with, an integer beside the token is out of range, or the
-   model's output is not finite. */
+/* Return the next token; -1 if there is nothing to begin with, an integer beside the token is out of range, the
+   temperature is below 0, or the model's output is not finite. */
 int32_t {name}_next({name}_stream *stream);
 
-/* Return the token that a sampler chooses from logits with a uniform in [0, 1); -1 if the largest is not finite. */
+/* Return the token that a sampler chooses from logits with a uniform in [0, 1); -1 if the largest is not finite. The
+   penalty is for the first remembered tokens of recent, in any order; with none, recent may be NULL. */
 int32_t {name}_choose(const float logits[{upper}_VOCABULARY], const {name}_sampler *sampler, float uniform,
     const int32_t *recent, uint32_t remembered);
 
-/* Return a number in [0, 1): the noise of a seed at a step; the same as on every other engine. */
+/* Return a number in [0, 1): the noise of a seed at a step, for tokens of lane 0; the same as on every other engine. */
 float {name}_uniform(uint64_t seed, uint64_t step, uint32_t lane);"""
     if interface.spec.text_codec is not None:
         yield f"""
 /* The text of each token, UTF-8. */
 extern const char *const {name}_texts[{upper}_VOCABULARY];
 
-/* Return the token that a text in UTF-8 begins with, and the bytes that it takes; -1 if there is none. */
+/* Return the token that a text in UTF-8 begins with, and the bytes that it takes; -1 if there is none. Of a prompt:
+     for (size_t bytes; *text != 0; text += bytes) {{
+         const int32_t token = {name}_token(text, &bytes);
+         if (token < 0 || {name}_prefill(&stream, &token, 1) != 0) ...
+     }} */
 int32_t {name}_token(const char *text, size_t *bytes);"""
 
 
@@ -199,6 +228,7 @@ def _facts(interface: Interface) -> Iterator[str]:
         yield f"outputs lag {spec.delay_steps} steps behind their inputs"
     yield ""
     yield "No function allocates memory or changes anything but its arguments, so that streams may run on any threads."
+    yield f"Compile {interface.name}.c as C: cc -std=c99 -O3 -ffp-contract=off -c {interface.name}.c; link with -lm."
 
 
 def _described(name: str, dtype: str, shape: tuple[int, ...], role: str) -> str:
