@@ -20,22 +20,35 @@ if TYPE_CHECKING:
 def compile(  # noqa: A001, the command's name
     model: ModelPath,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The folder to write to.", metavar="FOLDER")
+        Path | None,
+        typer.Option("-o", "--output", help="The folder to write to; needed unless --cache.", metavar="FOLDER"),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="What files and functions are called (default: the model file's name).")
+        str | None,
+        typer.Option(
+            help="What files and functions are called, in letters, digits and _ (default: the file's name); "
+            "for a bundle, what each stage's name follows."
+        ),
     ] = None,
     target: Annotated[
-        str, typer.Option(help="The machine: host, x86_64-linux, aarch64-linux, thumbv7em, wasm32, ...")
+        str,
+        typer.Option(
+            help="The machine: host, x86_64-linux, x86_64-linux-vnni, aarch64-linux, aarch64-linux-dotprod, "
+            "armv7-linux, riscv64-linux, thumbv7em, thumbv7em-m7 or wasm32; docs/compile.md says which is for what."
+        ),
     ] = "host",
     build: Annotated[
         bool, typer.Option("--build", help="Compile the C as well: a library, or an object file for firmware.")
     ] = False,
     cache: Annotated[
-        bool, typer.Option("--cache", help="Put the library where `--engine native` finds it; builds for this host.")
+        bool,
+        typer.Option("--cache", help="Build for this machine, and put the library where `--engine native` finds it."),
     ] = False,
     compiler: Annotated[
-        str | None, typer.Option(help="The C compiler (default: the first one found that makes code for the target).")
+        str | None,
+        typer.Option(
+            help="The C compiler, words as in a shell (default: the first found that makes code for the target)."
+        ),
     ] = None,
     force: Force = False,
     json: Json = False,

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from edgernn_export.identity import model_id
 from edgernn_export.passes.drop_sequence_axis import RECURRENT
 from edgernn_export.passes.edit import nodes_of
+from edgernn_runtime.engines.object_file import check_is_no_code
 from edgernn_runtime.errors import ModelFileError, OutputError, SpecError, first_line
 from edgernn_runtime.files import check_target
 from edgernn_runtime.spec import Spec
@@ -79,6 +80,7 @@ def read_proto(path: Path) -> onnx.ModelProto:
     """
     if path.is_dir():
         raise ModelFileError(f"{path} is a folder, not a model file")
+    check_is_no_code(path)
     try:
         return onnx.load_model_from_string(path.read_bytes())
     except OSError as error:

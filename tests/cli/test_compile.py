@@ -1,12 +1,14 @@
 """`edgernn compile`: what it writes and says, and what it refuses."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgernn_export.compile.targets import TARGETS
 from edgernn_runtime import load
 
 Edgernn = Callable[..., Any]
@@ -151,3 +153,18 @@ def test_a_library_that_is_not_found_good_replaces_none(
 def test_json_is_one_object(edgernn: Edgernn, model: Path, tmp_path: Path) -> None:
     out = edgernn("compile", model, "-o", tmp_path, "--json").out
     assert json.loads(out)["target"] == "host"
+
+
+def test_the_help_names_every_target(edgernn: Edgernn) -> None:
+    text = " ".join(edgernn("compile", "--help").out.replace("│", " ").split())
+    for name in TARGETS:
+        assert re.search(rf"[ :]{name}[,; ]", text), name
+
+
+@pytest.mark.parametrize("command", ["generate", "inspect", "compile", "profile"])
+def test_compiled_code_is_no_model(command: str, edgernn: Edgernn, tmp_path: Path) -> None:
+    module = tmp_path / "m.wasm"
+    module.write_bytes(b"\0asm\1\0\0\0")
+    outcome = edgernn(command, module, *(["-o", tmp_path] if command == "compile" else []))
+    assert outcome.code == 1
+    assert f"{module} is compiled code (WebAssembly); give the .onnx file that it was made of" in outcome.err

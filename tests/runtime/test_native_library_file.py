@@ -187,7 +187,7 @@ def test_a_missing_library_and_a_folder_are_named(tmp_path: Path) -> None:
         (b"\x7fELF\x02\x01" + bytes(12) + b"\xff\xee", "machine 61183 ELF of 64 bits"),
         (b"\xcf\xfa\xed\xfe\x0c\0\0\x01", "aarch64 Mach-O"),
         (b"MZ" + bytes(58) + b"\x80\0\0\0" + bytes(64) + b"PE\0\0\x64\x86", "x86_64 PE"),
-        (b"\0asm\x01\0\0\0", None),
+        (b"\0asm\x01\0\0\0", "WebAssembly"),
         (b"\x7fELF", None),
         (b"MZ", None),
     ],

@@ -1,9 +1,11 @@
-"""What machine an object file holds code for, read from its first bytes: ELF, Mach-O and PE."""
+"""What machine an object file holds code for, read from its first bytes: ELF, Mach-O, PE and WebAssembly."""
 
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Final
+
+from edgernn_runtime.errors import ModelFileError
 
 HEAD_BYTES: Final = 4096
 """How many of an object file's first bytes say what machine it is for."""
@@ -18,7 +20,7 @@ _PE_MACHINES: Final = {0x014C: "x86", 0x01C4: "arm", 0x8664: "x86_64", 0xAA64: "
 
 
 def object_kind(head: bytes) -> str | None:
-    """Return what an object file is for, such as `x86_64 ELF of 64 bits`; None if its first bytes do not say.
+    """Return what an object file is for: `x86_64 ELF of 64 bits`, `WebAssembly`; None if its first bytes do not say.
 
     Args:
         head: The file's first bytes, `HEAD_BYTES` of them where there are so many.
@@ -35,7 +37,22 @@ def object_kind(head: bytes) -> str | None:
         if head[start : start + 4] == b"PE\0\0":
             machine = int.from_bytes(head[start + 4 : start + 6], "little")
             return f"{_PE_MACHINES.get(machine, f'machine {machine:#x}')} PE"
-    return None
+    return "WebAssembly" if head[:4] == b"\0asm" else None
+
+
+def check_is_no_code(path: Path) -> None:
+    """Check that what is about to be read as an ONNX model is not compiled code.
+
+    Raises:
+        ModelFileError: If it is.
+    """
+    try:
+        with path.open("rb") as file:
+            kind = object_kind(file.read(HEAD_BYTES))
+    except OSError:
+        return  # who reads it will say so
+    if kind is not None:
+        raise ModelFileError(f"{path} is compiled code ({kind}); give the .onnx file that it was made of")
 
 
 @cache
