@@ -294,13 +294,20 @@ export class Stream {
   /**
    * Yield tokens as they are chosen.
    *
-   * @param {number} count How many at most.
+   * @param {number} count How many at most; Infinity goes on until one ends it.
    * @param {{stop?: Iterable<number>}} [options] Tokens that end it, without being yielded; without, the one that the
    *     model's codec says ends it.
-   * @yields {number}
+   * @returns {Generator<number, void>}
+   * @throws {InputError} If the count is no number of tokens; and whatever `next` throws, as tokens are asked for.
    */
-  *generate(count, { stop } = {}) {
-    const stops = new Set(stop ?? (this.#end === null ? [] : [this.#end]));
+  generate(count, { stop } = {}) {
+    if (count !== Infinity && !(Number.isInteger(count) && count >= 0)) {
+      throw new InputError(`a number of tokens must be an integer from 0 on, or Infinity, got ${count}`);
+    }
+    return this.#generated(count, new Set(stop ?? (this.#end === null ? [] : [this.#end])));
+  }
+
+  *#generated(count, stops) {
     for (let i = 0; i < count; i++) {
       const token = this.next();
       if (stops.has(token)) {

@@ -1,14 +1,14 @@
 /** The page: loads a model, shows the view that fits it, and the figures. */
 
-import { EdgeRNNError, Model } from "./edgernn.js";
-import { showPicture } from "./picture.js";
+import { EdgeRNNError, Model, ModelFileError } from "./edgernn.js";
+import { classInput, showPicture } from "./picture.js";
 import { showText } from "./text.js";
 
 const find = (id) => document.getElementById(id);
 let view = null;
 
-const address = new URLSearchParams(location.search).get("model") ?? "model.wasm";
-open(address);
+const named = new URLSearchParams(location.search).get("model");
+open(named ?? "model.wasm");
 
 find("file").addEventListener("change", ({ target }) => target.files[0] && open(target.files[0]));
 addEventListener("dragover", (event) => {
@@ -33,6 +33,8 @@ async function open(source) {
     if (!pictures && !model.hasText) {
       throw new EdgeRNNError("This model generates neither text nor pictures, which is all that this page shows.");
     }
+    const unknown = unknownInput(model.spec, pictures);
+    if (unknown) throw new EdgeRNNError(`This model needs ${unknown.name}, which this page does not know.`);
     view?.close();
     for (const id of ["missing", "text", "picture"]) find(id).hidden = true;
     find(pictures ? "picture" : "text").hidden = false;
@@ -44,8 +46,16 @@ async function open(source) {
     if (!(error instanceof EdgeRNNError)) throw error;
     if (!view) find("what").textContent = "A recurrent network that runs in this page, one step at a time.";
     find("reason").textContent = error.message;
+    find("unnamed").hidden = named !== null || source !== "model.wasm";
+    find("named").hidden = source !== named || !(error instanceof ModelFileError);
     find("missing").hidden = false;
   }
+}
+
+/** An input that the page has no value for: one beside the token and, of a picture, its class. */
+function unknownInput(spec, pictures) {
+  const known = [spec.feedback.input, pictures ? classInput(spec)?.name : undefined];
+  return spec.inputs.find(({ name }) => !known.includes(name));
 }
 
 function describe(model, pictures) {
@@ -58,11 +68,12 @@ function describe(model, pictures) {
   find("identity").textContent = `${spec.precision} weights · model ${model.modelId.slice(0, 12)}`;
 }
 
-/** Show how long `count` steps took, in seconds. */
+/** Show how long `count` steps took, in seconds; a dash if the clock did not move meanwhile. */
 function showFigures(model, { count, seconds }) {
   const each = (seconds / count) * 1e6;
-  find("each").textContent = `${each < 10 ? each.toFixed(1) : Math.round(each)} µs`;
-  find("rate").textContent = Number((count / seconds).toPrecision(3)).toLocaleString("en");
+  const moved = seconds > 0;
+  find("each").textContent = moved ? `${each < 10 ? each.toFixed(1) : Math.round(each)} µs` : "–";
+  find("rate").textContent = moved ? Number((count / seconds).toPrecision(3)).toLocaleString("en") : "–";
   find("memory").textContent = bytesText(model.memoryBytes);
 }
 

@@ -8,6 +8,11 @@ const MEASURED_AFTER_MS = [0, 400, 1500, 4000];
 
 const find = (id) => document.getElementById(id);
 
+/** The input that says what to draw; undefined if there is none. */
+export function classInput(spec) {
+  return spec.inputs.find((input) => input.role === "condition" && input.size > 1);
+}
+
 /**
  * Start drawing.
  *
@@ -17,7 +22,7 @@ const find = (id) => document.getElementById(id);
  */
 export function showPicture(model, measured) {
   const { width, height, levels } = model.spec.codec;
-  const classes = model.spec.inputs.find((input) => input.role === "condition" && input.size > 1) ?? null;
+  const classes = classInput(model.spec);
   const events = new AbortController();
   const stream = model.stream();
   const canvas = find("canvas");
@@ -26,10 +31,11 @@ export function showPicture(model, measured) {
   let due = 0;
   let done = 0;
   let kind = 0;
+  let seed = Number(find("picture-seed").defaultValue);
   let restUntil = 0;
 
   const on = (id, listener) => find(id).addEventListener("change", listener, { signal: events.signal });
-  on("picture-seed", () => begin(kind));
+  on("picture-seed", () => find("picture-seed").reportValidity() && begin(kind));
   find("picture-temperature").addEventListener("input", () => (stream.sampling = settings()), {
     signal: events.signal,
   });
@@ -51,7 +57,7 @@ export function showPicture(model, measured) {
     if (done === width * height) {
       keep();
       const next = classes ? (kind + 1) % classes.size : 0;
-      if (next === 0) find("picture-seed").value = Number(find("picture-seed").value) + 1;
+      if (next === 0) find("picture-seed").value = seed + 1;
       begin(next);
     }
     due += (elapsed / 1000) * PIXELS_A_SECOND[find("picture-pace").value];
@@ -72,7 +78,8 @@ export function showPicture(model, measured) {
   function begin(which) {
     kind = which;
     done = due = restUntil = 0;
-    stream.reset({ seed: seedOf(kind) });
+    if (find("picture-seed").validity.valid) seed = Number(find("picture-seed").value);
+    stream.reset({ seed: seed * 100 + kind }); // every class has noise of its own
     stream.sampling = settings();
     prepare(stream);
     canvas.getContext("2d").clearRect(0, 0, width, height);
@@ -117,11 +124,6 @@ export function showPicture(model, measured) {
       stream.free();
     },
   };
-}
-
-/** Every class has noise of its own. */
-function seedOf(kind) {
-  return Math.max(0, Math.round(Number(find("picture-seed").value)) || 0) * 100 + kind;
 }
 
 function settings() {

@@ -32,8 +32,8 @@ export function showText(model, measured) {
   const on = (id, kind, listener) => find(id).addEventListener(kind, listener, { signal: events.signal });
   on("temperature", "input", () => (stream.sampling = settings()));
   on("top-k", "input", () => (stream.sampling = settings()));
-  on("seed", "change", restart);
-  on("again", "click", restart);
+  on("seed", "change", again);
+  on("again", "click", again);
   on("pause", "click", () => pause(!paused));
   on("line", "submit", (event) => {
     event.preventDefault();
@@ -135,9 +135,15 @@ export function showText(model, measured) {
     return find("written").lastChild;
   }
 
+  /** Start over if the seed is one; else the browser says what is wrong with it. */
+  function again() {
+    if (find("seed").reportValidity()) restart();
+  }
+
   function restart() {
     settle();
-    stream.reset({ seed: Math.max(0, Math.round(Number(find("seed").value)) || 0) });
+    const { validity, value, defaultValue } = find("seed");
+    stream.reset({ seed: Number(validity.valid ? value : defaultValue) });
     if (model.spec.feedback.start === null) stream.prefill(beginning());
     const mark = document.createElement("span");
     mark.className = "cursor";

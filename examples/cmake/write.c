@@ -4,6 +4,10 @@
 
 #include "model.h"
 
+#ifndef MODEL_HAS_TEXTS
+#error "this model has no texts: compile a model of edgernn train text"
+#endif
+
 /* Feed a text to a stream; 0, or -1 if the model has no token for a part of it. */
 static int feed(model_stream *stream, const char *text) {
     while (*text) {

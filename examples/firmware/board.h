@@ -16,7 +16,8 @@ void board_number(uint32_t number);
 /* Send a word as 8 hexadecimal digits. */
 void board_word(uint32_t word);
 
-/* Return how many cycles passed since the last call: of the processor, or instructions under an emulator. */
+/* Return how many cycles passed since the last call, at most 2^24 ticks: of the processor, or instructions under an
+ * emulator. */
 uint32_t board_cycles(void);
 
 /* End the program: under a debugger or an emulator with success (0) or failure, else stand still. */

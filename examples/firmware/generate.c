@@ -2,6 +2,9 @@
 #include "board.h"
 #include "model.h"
 
+#ifndef MODEL_HAS_TEXTS
+#error "this model has no texts: compile a model of edgernn train text"
+#endif
 #ifndef PROMPT
 #define PROMPT ""
 #endif
@@ -10,6 +13,11 @@
 #endif
 #ifndef SEED
 #define SEED 1
+#endif
+#ifdef CYCLES_PER_TICK /* of an emulator's clock */
+#define COUNTED ", one for each instruction"
+#else
+#define COUNTED ""
 #endif
 
 static model_stream stream;
@@ -35,7 +43,7 @@ static int fail(const char *what) {
 
 int main(void) {
     const model_sampler sampler = {0.8f, 0, 1.0f, 1.0f};
-    uint32_t cycles = 0;
+    uint64_t cycles = 0;
     int made;
     board_begin();
     model_begin(&stream, SEED, sampler);
@@ -59,7 +67,7 @@ int main(void) {
         board_text(model_texts[token]);
     }
     board_text("\n");
-    board_number(made ? cycles / (uint32_t)made : 0);
-    board_text(" cycles a token\n");
+    board_number(made ? (uint32_t)(cycles / (uint64_t)made) : 0);
+    board_text(" cycles a token" COUNTED "\n");
     return 0;
 }

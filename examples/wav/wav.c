@@ -5,10 +5,14 @@
  */
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model.h"
 
+#ifndef MODEL_INPUT_SIZE
+#error "this model takes tokens: compile a model of samples"
+#endif
 #define FRAME MODEL_INPUT_SIZE
 #define OUTPUT MODEL_OUTPUT_SIZE
 #ifdef MODEL_RATE_HZ /* frames a second */
@@ -111,47 +115,81 @@ static void write_frame(FILE *file, const float frame[OUTPUT], uint32_t count) {
     }
 }
 
-int main(int argc, char **argv) {
+/* Say what is wrong with asking this model for this; 0 if nothing is. */
+static int refuse(const wav *in, int writes) {
+#ifdef MODEL_RATE_HZ
+    if (in->rate_hz < RATE_HZ - 1 || in->rate_hz > RATE_HZ + 1) {
+        fprintf(stderr, "the model takes %g samples a second, the recording has %u\n", RATE_HZ, (unsigned)in->rate_hz);
+        return 1;
+    }
+#else
+    fprintf(stderr, "the model does not say how many samples a second it takes; the recording has %u\n",
+            (unsigned)in->rate_hz);
+#endif
+    if (writes && OUTPUT != FRAME) {
+        fprintf(stderr, "the model makes %d numbers of %d samples, so it writes no recording\n", OUTPUT, FRAME);
+        return 1;
+    }
+    return 0;
+}
+
+/* Take a recording through the model: a line a frame, or the samples that are made if there is a file for them. */
+static void stream(wav *in, FILE *out) {
     static model_state state;
     static float frame[FRAME], made[OUTPUT];
-    wav in;
-    FILE *out = NULL;
-    const uint32_t delay = MODEL_DELAY_STEPS;
-    uint32_t step, frames, done = 0;
-    if (argc < 2 || open_wav(&in, argv[1])) {
-        fprintf(stderr, "usage: wav in.wav [out.wav], with PCM of 16 bits and one channel\n");
-        return 1;
-    }
-#ifdef MODEL_RATE_HZ
-    if (in.rate_hz < RATE_HZ - 1 || in.rate_hz > RATE_HZ + 1) {
-        fprintf(stderr, "the model takes %g samples a second, the recording has %u\n", RATE_HZ, (unsigned)in.rate_hz);
-        return 1;
-    }
-#endif
-    if (argc > 2) {
-        out = fopen(argv[2], "wb");
-        if (!out) {
-            fprintf(stderr, "%s cannot be written\n", argv[2]);
-            return 1;
-        }
-        write_head(out, &in);
-    }
-    frames = (in.samples + FRAME - 1) / FRAME;
+    const uint32_t delay = MODEL_DELAY_STEPS, frames = (in->samples + FRAME - 1) / FRAME;
+    uint32_t step, done = 0;
     model_reset(&state);
     for (step = 0; step < frames + delay; ++step) {
-        read_frame(&in, frame);
+        read_frame(in, frame);
         STEP(&state, frame, step >= frames, made);
         if (step < delay) {
             continue;
         }
         if (out) {
-            uint32_t left = in.samples - done;
+            uint32_t left = in->samples - done;
             write_frame(out, made, left < OUTPUT ? left : OUTPUT);
         } else {
-            printf("%.3f %.4f\n", (double)done / in.rate_hz, (double)made[0]);
+            printf("%.3f %.4f\n", (double)done / in->rate_hz, (double)made[0]);
         }
         done += FRAME;
     }
+}
+
+/* Write what the model makes of a recording to PATH.part, and rename that when it is whole; 0, or -1. */
+static int write_wav(wav *in, const char *path) {
+    char *part = malloc(strlen(path) + sizeof ".part");
+    FILE *out = part ? fopen(strcat(strcpy(part, path), ".part"), "wb") : NULL;
+    int failed = !out;
+    if (out) {
+        write_head(out, in);
+        stream(in, out);
+        failed = ferror(out) != 0;
+        failed |= fclose(out) != 0;
+        failed = failed || rename(part, path);
+        if (failed) {
+            remove(part);
+        }
+    }
+    free(part);
+    return failed ? -1 : 0;
+}
+
+int main(int argc, char **argv) {
+    wav in;
+    if (argc < 2 || argc > 3 || open_wav(&in, argv[1])) {
+        fprintf(stderr, "usage: wav in.wav [out.wav], with PCM of 16 bits and one channel\n");
+        return 1;
+    }
+    if (refuse(&in, argc > 2)) {
+        return 1;
+    }
+    if (argc == 2) {
+        stream(&in, NULL);
+    } else if (write_wav(&in, argv[2])) {
+        fprintf(stderr, "%s cannot be written\n", argv[2]);
+        return 1;
+    }
     fclose(in.file);
-    return out && fclose(out) ? 1 : 0;
+    return 0;
 }

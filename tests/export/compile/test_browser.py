@@ -39,6 +39,7 @@ from machines import found_compiler
 
 BROWSER = Path(__file__).parents[3] / "examples" / "browser"
 PAGE_FILES = ("index.html", "style.css", "edgernn.js", "page.js", "text.js", "picture.js")
+MISSING = "!document.getElementById('missing').hidden && document.getElementById('missing').innerText"
 STEPS = 2000
 SEED = 2**40 + 5
 TIE = 0.02
@@ -574,6 +575,8 @@ def test_what_is_wrong_is_said(
             () => (stream.sampling = { topP: 0 }),
             () => stream.model.executor({ rows: 0 }),
             () => { const executor = stream.model.executor(); executor.inputs.token[0] = 99n; executor.run(); },
+            () => stream.generate("x"),
+            () => stream.generate(-3),
         ];
         const said = [];
         for (const each of work) said.push(await message(each));
@@ -598,6 +601,8 @@ def test_what_is_wrong_is_said(
         r"InputError: topP must lie in \(0, 1\], got 0",
         "InputError: rows must be a positive integer, got 0",
         "InputError: an integer input is out of range",
+        "InputError: a number of tokens must be an integer from 0 on, or Infinity, got x",
+        "InputError: a number of tokens must be an integer from 0 on, or Infinity, got -3",
     )
     assert len(result["said"]) == len(patterns)
     for pattern, said in zip(patterns, result["said"], strict=True):
@@ -641,6 +646,42 @@ def test_the_script_writes_what_the_runtime_writes(built: Callable[..., Path], t
     stream.prefill("abc")
     assert result.stdout == "abc" + "".join(stream.generate_text(80)) + "\n"
     assert re.search(r"80 tokens, [0-9.]+ us each", result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--tokens x", "--tokens must be a number, got x\n"),
+        ("--tokens=-3", "a number of tokens must be an integer from 0 on, or Infinity, got -3\n"),
+        ("--seed abc", "--seed must be an integer, got abc\n"),
+        ("--temperature=", "--temperature must be a number, got nothing\n"),
+        ("--tokns 3", "Unknown option '--tokns'.*\nusage: node generate.mjs .*"),
+        ("another.wasm", "one model at a time\nusage: node generate.mjs .*"),
+    ],
+)
+def test_the_script_says_which_option_is_wrong(
+    typed: str, said: str, built: Callable[..., Path], tiny_path: Callable[..., Path]
+) -> None:
+    told = _script(built(tiny_path("gru"), "wasm32"), *typed.split())
+    assert (told.returncode, told.stdout) == (1, "")
+    assert re.fullmatch(said, told.stderr, re.DOTALL), told.stderr
+    assert " at " not in told.stderr.replace(" at a time", "").replace(" at the end", "")
+
+
+def test_the_script_says_how_it_is_used_and_takes_no_time_for_no_tokens(
+    built: Callable[..., Path], tiny_path: Callable[..., Path]
+) -> None:
+    assert _script("--help").stdout.startswith("usage: node generate.mjs [MODEL.wasm]")
+    told = _script(built(tiny_path("gru"), "wasm32"), "--tokens", "0")
+    assert re.fullmatch(r"0 tokens; the model has [\d,]+ bytes\n", told.stderr)
+
+
+def _script(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """Run the script in Node, or skip the test if there is none."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    command = ["node", BROWSER / "generate.mjs", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.fixture
@@ -737,9 +778,57 @@ def test_the_page_draws_what_the_runtime_draws(
 
 def test_the_page_says_how_to_get_a_model(browser: Page, served: tuple[Path, str]) -> None:
     browser.open(f"{served[1]}?model=none.wasm")
-    said = browser.wait("!document.getElementById('missing').hidden && document.getElementById('missing').textContent")
+    said = browser.wait(MISSING)
     assert "none.wasm could not be read: status 404" in said
+    assert "?model=" in said
+    assert "edgernn compile" not in said
+    (served[0] / "model.wasm").unlink()
+    browser.open(served[1])
+    said = browser.wait(MISSING)
+    assert "model.wasm could not be read: status 404" in said
     assert "edgernn compile" in said
+    assert "?model=" not in said
+
+
+def test_the_page_refuses_a_model_with_an_input_that_it_cannot_give(
+    browser: Page, served: tuple[Path, str], built: Callable[..., Path], conditioned_path: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(conditioned_path)
+    write_spec(model, replace(load(conditioned_path).spec, codec=CharacterCodec("\ufffdabcdefg")))
+    onnx.save(model, tmp_path / "lettered.onnx")
+    shutil.copy(built(tmp_path / "lettered.onnx", "wasm32"), served[0] / "lettered.wasm")
+    browser.open(f"{served[1]}?model=lettered.wasm")
+    assert browser.wait(MISSING).strip() == "This model needs class, which this page does not know."
+    assert browser.value("document.getElementById('text').hidden")
+    assert browser.complaints == []
+
+
+def test_the_page_starts_over_only_with_a_seed(
+    browser: Page, served: tuple[Path, str], tiny_path: Callable[..., Path]
+) -> None:
+    def beginning(seed: int) -> str:
+        stream = load(tiny_path("lstm", "int8")).stream(seed=seed, sampler=Sampler(0.7))
+        return "".join(stream.generate_text(12))
+
+    def written_with(seed: str) -> str:
+        browser.value(f"seed.value = '{seed}'; seed.dispatchEvent(new Event('change'))")
+        browser.value("document.getElementById('again').click()")
+        return str(browser.wait("written.textContent.length > 20 && written.textContent"))
+
+    browser.open(served[1])
+    browser.wait("document.getElementById('written')?.textContent.length > 20")
+    for wrong in ("abc", "-1", "1.5"):
+        assert written_with(wrong).startswith(beginning(7))
+    assert written_with("9").startswith(beginning(9))
+    assert browser.complaints == []
+
+
+def test_the_page_shows_a_dash_where_the_clock_does_not_move(browser: Page, served: tuple[Path, str]) -> None:
+    browser.open(served[1])
+    browser.wait("document.getElementById('each')?.textContent.endsWith('µs')")
+    browser.value("performance.now = () => 1000; 0")
+    browser.wait("document.getElementById('each').textContent === '\u2013'")
+    assert browser.value("document.getElementById('rate').textContent") == "\u2013"
 
 
 @pytest.mark.parametrize("width", [360, 1200])

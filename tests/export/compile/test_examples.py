@@ -14,9 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgernn.models import RecurrentLM, RecurrentLMStep
 from edgernn_export import LiftOptions, export, lift
 from edgernn_export.compile import compile_model
 from edgernn_runtime import Model, Sampler, load
+from edgernn_runtime.errors import CompileError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machines import found_compiler
@@ -74,8 +76,8 @@ def recording(samples: NDArray[np.int16], tmp_path: Path) -> Path:
 def program(tmp_path: Path) -> Callable[..., list[str]]:
     """Builds the WAV example around a module, as its README says; returns the command."""
 
-    def build(module: nn.Module) -> list[str]:
-        step = lift(module, f"x=float32[B,T,{FRAME}]", LiftOptions(rate_hz=RATE / FRAME, allow_delay=True))
+    def build(module: nn.Module, *, rate_hz: float | None = RATE / FRAME) -> list[str]:
+        step = lift(module, f"x=float32[B,T,{FRAME}]", LiftOptions(rate_hz=rate_hz, allow_delay=True))
         export(step, tmp_path / "model.onnx")
         compile_model(tmp_path / "model.onnx", tmp_path, name="model")
         readme = (EXAMPLES / "wav" / "README.md").read_text()
@@ -86,6 +88,13 @@ def program(tmp_path: Path) -> Callable[..., list[str]]:
         return [str(tmp_path / "program")]
 
     return build
+
+
+def _refused(command: list[str]) -> str:
+    """Return what a command said that failed without printing anything else."""
+    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (told.returncode, told.stdout) == (1, "")
+    return told.stderr
 
 
 def _run(command: list[str]) -> str:
@@ -124,6 +133,59 @@ def test_a_filter_that_looks_ahead_writes_a_recording_of_the_same_length(
     np.testing.assert_allclose(written, expected, atol=1)
 
 
+def test_a_recording_is_replaced_only_when_what_the_filter_makes_of_it_is_whole(
+    program: Callable[..., list[str]], samples: NDArray[np.int16], recording: Path, tmp_path: Path
+) -> None:
+    command = program(Filter())
+    with wave.open(str(recording), "wb") as file:  # longer than what the C library reads ahead
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(samples.tobytes() * 20)
+    _run([*command, str(recording), str(tmp_path / "out.wav")])
+    _run([*command, str(recording), str(recording)])
+    assert recording.read_bytes() == (tmp_path / "out.wav").read_bytes()
+    (tmp_path / "folder.wav").mkdir()
+    said = _refused([*command, str(recording), str(tmp_path / "folder.wav")])
+    assert said == f"{tmp_path / 'folder.wav'} cannot be written\n"
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_model_that_is_no_filter_writes_no_recording(
+    program: Callable[..., list[str]], recording: Path, tmp_path: Path
+) -> None:
+    said = _refused([*program(Detector()), str(recording), str(tmp_path / "out.wav")])
+    assert said == "the model makes 1 numbers of 160 samples, so it writes no recording\n"
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("rate_hz", [None, 50.0])
+def test_a_recording_of_another_rate_is_refused_or_warned_of(
+    rate_hz: float | None, program: Callable[..., list[str]], recording: Path
+) -> None:
+    command = [*program(Detector(), rate_hz=rate_hz), str(recording)]
+    if rate_hz:
+        assert _refused(command) == "the model takes 8000 samples a second, the recording has 16000\n"
+        return
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert told.stderr == "the model does not say how many samples a second it takes; the recording has 16000\n"
+    assert len(told.stdout.splitlines()) == 8
+
+
+def test_an_example_says_which_models_it_takes(
+    tiny_path: Callable[..., Path], tiny_lm: Callable[[str], RecurrentLM], tmp_path: Path
+) -> None:
+    export(RecurrentLMStep(tiny_lm("gru"), codec=None, start=0), tmp_path / "wordless.onnx")
+    for source, model, reason in (
+        ("wav/wav.c", tiny_path("gru"), "this model takes tokens: compile a model of samples"),
+        ("cmake/write.c", tmp_path / "wordless.onnx", "this model has no texts: compile a model of edgernn train text"),
+        ("firmware/generate.c", tmp_path / "wordless.onnx", "this model has no texts"),
+    ):
+        compile_model(model, tmp_path, name="model", overwrite=True)
+        with pytest.raises(CompileError, match=reason):
+            found_compiler(find_target("host"), None).run(
+                ["-E", f"-I{tmp_path}", str(EXAMPLES / source), "-o", "preprocessed"], folder=tmp_path
+            )
+
+
 def test_what_is_no_wav_of_16_bits_is_refused(program: Callable[..., list[str]], tmp_path: Path) -> None:
     command = program(Detector())
     (tmp_path / "text.wav").write_text("no sound at all")
@@ -150,6 +212,18 @@ def test_cmake_builds_a_program_that_writes_what_the_runtime_writes(
     stream = tiny_model("lstm").stream(seed=5, sampler=Sampler(temperature=0.7))
     stream.prefill("ab")
     assert told == "ab" + "".join(stream.generate_text(60)) + "\n"
+
+
+def test_cmake_says_where_a_model_is_missing(tmp_path: Path) -> None:
+    cmake = shutil.which("cmake")
+    if cmake is None:
+        pytest.skip("cmake is not installed")
+    command = [cmake, "-S", str(EXAMPLES / "cmake"), "-B", str(tmp_path / "build"), f"-DMODEL={tmp_path}"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert told.returncode != 0
+    assert " ".join(told.stderr.split()).endswith(
+        f"{tmp_path} has no model.c: configure with -DMODEL=FOLDER, where edgernn compile --name model wrote"
+    )
 
 
 def test_every_example_in_c_has_a_readme_that_names_its_files() -> None:

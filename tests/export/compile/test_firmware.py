@@ -60,6 +60,7 @@ def firmware(tmp_path: Path) -> Firmware:
         program: str = "generate",
         defines: str = "",
         zig: bool = False,
+        tick: str | None = None,
         folder: Path = FIRMWARE,
     ) -> object:
         compile_model(model, tmp_path, name="model", overwrite=True)
@@ -70,11 +71,15 @@ def firmware(tmp_path: Path) -> Firmware:
             "PROGRAM": program,
             "DEFINES": defines,
         }
+        if tick is not None:
+            settings["TICK"] = tick
         if zig or shutil.which("arm-none-eabi-gcc") is None:
             if importlib.util.find_spec("ziglang") is None:
                 pytest.skip("neither arm-none-eabi-gcc nor edgernn[compile] is installed")
             settings["CC"] = f"{sys.executable} -m ziglang cc -target thumb-linux-musleabihf"
-            settings |= {"CPU": f"-mcpu={ZIG_CPU[core]}", "LDFLAGS": ""}
+            settings |= {"LDFLAGS": ""}
+            if core in ZIG_CPU:
+                settings["CPU"] = f"-mcpu={ZIG_CPU[core]}"
         words = [f"{name}={value}" for name, value in settings.items()]
         command = ["make", "-s", "-f", str(folder / "Makefile"), *words, "run"]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=250)
@@ -101,7 +106,32 @@ def test_firmware_writes_what_the_model_learned(core: str, firmware: Firmware, b
     assert told.returncode == 0
     assert (memorised * 4).startswith(text)
     assert len(text.encode()) == 33
-    assert re.fullmatch(r"[1-9]\d{4,5} cycles a token", cost)
+    assert re.fullmatch(r"[1-9]\d{4,5} cycles a token, one for each instruction", cost)
+
+
+def test_a_prompt_with_a_blank_and_the_costs_of_a_board_are_told_to_make(firmware: Firmware, byte_path: Path) -> None:
+    readme = (FIRMWARE / "README.md").read_text()
+    [defines] = re.findall(r"DEFINES='(-DPROMPT[^']*)'", readme)
+    text, cost = firmware(byte_path, defines=defines, tick="").stdout.rsplit("\n", 2)[:2]
+    assert text.startswith("Once upon")
+    assert re.fullmatch(r"[1-9]\d* cycles a token", cost)
+
+
+def test_the_cycles_of_many_tokens_are_more_than_32_bits_hold(
+    firmware: Firmware, tiny_path: Callable[..., Path]
+) -> None:
+    costs = [
+        int(firmware(tiny_path("gru"), defines="-DTOKENS=64", tick=tick).stdout.split()[-8])
+        for tick in ("-DCYCLES_PER_TICK=40u", "-DCYCLES_PER_TICK=1000000u")
+    ]
+    assert 64 * costs[1] > 2**32
+    assert costs[1] == pytest.approx(25_000 * costs[0], rel=0.01)
+
+
+def test_another_core_is_refused_by_name(firmware: Firmware, tiny_path: Callable[..., Path]) -> None:
+    told = firmware(tiny_path("gru"), core="m3")
+    assert "CORE is m4 or m7, got m3" in told.stderr
+    assert told.returncode != 0
 
 
 def test_firmware_draws_the_tokens_that_the_runtime_draws(
