@@ -8,7 +8,7 @@ from typing import Final
 from edgernn_export.drift.record import to_record
 from edgernn_export.drift.report import VerifyReport
 from edgernn_runtime.errors import InputError, MissingExtraError, OutputError
-from edgernn_runtime.files import check_target, write_bytes
+from edgernn_runtime.files import check_target, make_folder, write_bytes
 
 DRIFT_FILES: Final = ("drift.png", "drift.html", "drift.json")
 """The files of a report, in the order in which they are written."""
@@ -65,9 +65,6 @@ def write_drift_report(folder: Path, reports: Mapping[str, VerifyReport], *, ove
         drift_page(reports, picture(figure, "svg").decode()).encode(),
         (json.dumps(record, ensure_ascii=False) + "\n").encode(),
     )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {folder} could not be made: {error.strerror or error}") from error
+    make_folder(folder)
     for name, content in zip(DRIFT_FILES, contents, strict=True):
         write_bytes(folder / name, content, overwrite=overwrite)

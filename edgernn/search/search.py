@@ -33,7 +33,7 @@ from edgernn_runtime.errors import (
     RunError,
     TrainingError,
 )
-from edgernn_runtime.files import write_bytes
+from edgernn_runtime.files import make_folder, write_bytes
 
 RECORD_FILE: Final = "search.json"
 FIGURE_FILE: Final = "frontier.svg"
@@ -76,10 +76,7 @@ class Place:
 
     def make(self) -> None:
         """Make the folder; an OutputError if that fails."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.folder} could not be made: {error.strerror or error}") from error
+        make_folder(self.folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from edgernn.tasks.task import MODEL, AnyTask, Data, Facts, Part
 from edgernn.training.tensors import read_tensors
 from edgernn_export import Recording, StagedModules, StepModule
 from edgernn_runtime.errors import EdgeRNNError, InputError, OutputError, OutputExistsError, RunError, last_line
-from edgernn_runtime.files import write_bytes
+from edgernn_runtime.files import make_folder, write_bytes
 
 RUN_VERSION: Final = 2
 RUN_FILE: Final = "run.json"
@@ -68,10 +68,7 @@ class Run:
         """
         self.check_new()
         recordings = self._recordings(data)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.folder} could not be made: {error.strerror or error}") from error
+        make_folder(self.folder)
         self.save()
         self._save_recordings(recordings)
 

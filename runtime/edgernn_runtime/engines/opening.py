@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from edgernn_runtime.engine import Engine
-from edgernn_runtime.engines.object_file import check_is_no_code
 from edgernn_runtime.errors import InputError, ModelFileError, ProviderError
 from edgernn_runtime.providers import SHORT_NAMES, ProviderRequest, resolve
 
@@ -106,7 +105,9 @@ def open_stages(folder: Path, how: Opening = AS_IT_IS) -> "tuple[BundleSpec, Map
 
 def _open_file(path: Path, how: Opening, *, model_id: str | None = None, bundle: Path | None = None) -> Engine:
     """Return the engine of a file, which may be that of a stage of a bundle."""
-    if not is_native(path):
+    if path.suffix.lower() not in (".onnx", *_LIBRARIES):
+        from edgernn_runtime.engines.object_file import check_is_no_code  # noqa: PLC0415, no model's usual name
+
         check_is_no_code(path)
     if is_native(path, how.engine):
         return _open_natively(path, how, model_id, bundle)
